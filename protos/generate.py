@@ -30,6 +30,9 @@ TYPESCRIPT = ROOT / "clients/typescript"
 IMAGE = ROOT / "gateway/milimo_gateway/descriptors.binpb"
 # Imports that the Python stubs need and no wheel brings.
 VALIDATE = "buf/validate/validate.proto"
+# The details of errors travel as Any: nothing imports their types, but Envoy needs them to write errors as JSON, and the
+# TypeScript client to read them.
+ERROR_DETAILS = "google/rpc/error_details.proto"
 
 
 def sources() -> list[str]:
@@ -72,6 +75,7 @@ def build_image(work: Path) -> Path:
         "--include_source_info",
         f"-o{image}",
         *sources(),
+        ERROR_DETAILS,
     )
     return image
 
@@ -90,12 +94,12 @@ def generate_python(image: Path, out: Path) -> None:
     protoc(
         f"--descriptor_set_in={image}",
         f"--python_out={out}",
-        f"--pyi_out={out}",
+        f"--mypy_out={out}",
         f"--grpc_python_out={out}",
         f"--mypy_grpc_out={out}",
         *sources(),
     )
-    protoc(f"--descriptor_set_in={image}", f"--python_out={out}", f"--pyi_out={out}", VALIDATE)
+    protoc(f"--descriptor_set_in={image}", f"--python_out={out}", f"--mypy_out={out}", VALIDATE)
     # A proto without a service leaves an empty gRPC module behind.
     for stub in out.glob("milimo/v1/*_pb2_grpc.py"):
         if "class " not in stub.read_text(encoding="utf-8"):
@@ -112,7 +116,7 @@ def generate_typescript(image: Path, out: Path) -> None:
         raise SystemExit("protoc-gen-es is missing: run `npm ci` in clients/typescript first (make protos does)")
     template = {
         "version": "v2",
-        "inputs": [{"binary_image": str(image), "paths": ["milimo"]}],
+        "inputs": [{"binary_image": str(image), "paths": ["milimo", ERROR_DETAILS]}],
         "plugins": [
             {
                 "local": str(plugin),

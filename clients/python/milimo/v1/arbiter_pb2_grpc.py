@@ -83,8 +83,12 @@ class MemoryArbiterServicer:
         """One stream per lease. The first message is `acquire`. A stream that ends without `release` means that the holder is
         lost: its bytes stay occupied until they are measured free, its process is gone, or it resumes within its TTL.
 
-        Errors: INVALID_ARGUMENT (a footprint larger than any device's budget: FOOTPRINT_TOO_LARGE; zero bytes; a resume token
-        of another tenant), RESOURCE_EXHAUSTED (more than 512 requests wait; retry as its RetryInfo says).
+        `granted` is an offer: the holder answers with `heartbeat` and touches the device only after `renewed`. An offer whose
+        stream ends before is taken back at once.
+
+        Errors: INVALID_ARGUMENT (every grade is larger than any device's budget: FOOTPRINT_TOO_LARGE; no such device:
+        DEVICE_UNKNOWN; zero bytes; a resume token of another tenant or process: RESUME_TOKEN_FOREIGN), RESOURCE_EXHAUSTED
+        (512 requests wait already: QUEUE_FULL; retry as its RetryInfo says).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,6 +117,7 @@ class MemoryArbiterServicer:
 
     def RevokeLease(self, request, context):
         """Takes a lease from its holder at once. Its bytes count as occupied until they are measured free.
+        Of a lease that is over already and whose process the arbiter cannot watch, this says that its memory is free.
         Errors: NOT_FOUND (no such lease).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -121,6 +126,7 @@ class MemoryArbiterServicer:
 
     def ReclaimMemory(self, request, context):
         """Asks the holders of idle leases to give memory back, cheapest first.
+        Errors: NOT_FOUND (no such device).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -42,8 +42,12 @@ class MemoryArbiterStub:
     """One stream per lease. The first message is `acquire`. A stream that ends without `release` means that the holder is
     lost: its bytes stay occupied until they are measured free, its process is gone, or it resumes within its TTL.
 
-    Errors: INVALID_ARGUMENT (a footprint larger than any device's budget: FOOTPRINT_TOO_LARGE; zero bytes; a resume token
-    of another tenant), RESOURCE_EXHAUSTED (more than 512 requests wait; retry as its RetryInfo says).
+    `granted` is an offer: the holder answers with `heartbeat` and touches the device only after `renewed`. An offer whose
+    stream ends before is taken back at once.
+
+    Errors: INVALID_ARGUMENT (every grade is larger than any device's budget: FOOTPRINT_TOO_LARGE; no such device:
+    DEVICE_UNKNOWN; zero bytes; a resume token of another tenant or process: RESUME_TOKEN_FOREIGN), RESOURCE_EXHAUSTED
+    (512 requests wait already: QUEUE_FULL; retry as its RetryInfo says).
     """
     GetStatus: _grpc.UnaryUnaryMultiCallable[_arbiter_pb2.GetStatusRequest, _arbiter_pb2.GetStatusResponse]
     """Devices, leases, the queue and the latest decisions."""
@@ -53,10 +57,13 @@ class MemoryArbiterStub:
     """All leases that hold bytes, oldest first."""
     RevokeLease: _grpc.UnaryUnaryMultiCallable[_arbiter_pb2.RevokeLeaseRequest, _arbiter_pb2.RevokeLeaseResponse]
     """Takes a lease from its holder at once. Its bytes count as occupied until they are measured free.
+    Of a lease that is over already and whose process the arbiter cannot watch, this says that its memory is free.
     Errors: NOT_FOUND (no such lease).
     """
     ReclaimMemory: _grpc.UnaryUnaryMultiCallable[_arbiter_pb2.ReclaimMemoryRequest, _arbiter_pb2.ReclaimMemoryResponse]
-    """Asks the holders of idle leases to give memory back, cheapest first."""
+    """Asks the holders of idle leases to give memory back, cheapest first.
+    Errors: NOT_FOUND (no such device).
+    """
 
 @_typing.type_check_only
 class MemoryArbiterAsyncStub(MemoryArbiterStub):
@@ -72,8 +79,12 @@ class MemoryArbiterAsyncStub(MemoryArbiterStub):
     """One stream per lease. The first message is `acquire`. A stream that ends without `release` means that the holder is
     lost: its bytes stay occupied until they are measured free, its process is gone, or it resumes within its TTL.
 
-    Errors: INVALID_ARGUMENT (a footprint larger than any device's budget: FOOTPRINT_TOO_LARGE; zero bytes; a resume token
-    of another tenant), RESOURCE_EXHAUSTED (more than 512 requests wait; retry as its RetryInfo says).
+    `granted` is an offer: the holder answers with `heartbeat` and touches the device only after `renewed`. An offer whose
+    stream ends before is taken back at once.
+
+    Errors: INVALID_ARGUMENT (every grade is larger than any device's budget: FOOTPRINT_TOO_LARGE; no such device:
+    DEVICE_UNKNOWN; zero bytes; a resume token of another tenant or process: RESUME_TOKEN_FOREIGN), RESOURCE_EXHAUSTED
+    (512 requests wait already: QUEUE_FULL; retry as its RetryInfo says).
     """
     GetStatus: _aio.UnaryUnaryMultiCallable[_arbiter_pb2.GetStatusRequest, _arbiter_pb2.GetStatusResponse]  # type: ignore[assignment]
     """Devices, leases, the queue and the latest decisions."""
@@ -83,10 +94,13 @@ class MemoryArbiterAsyncStub(MemoryArbiterStub):
     """All leases that hold bytes, oldest first."""
     RevokeLease: _aio.UnaryUnaryMultiCallable[_arbiter_pb2.RevokeLeaseRequest, _arbiter_pb2.RevokeLeaseResponse]  # type: ignore[assignment]
     """Takes a lease from its holder at once. Its bytes count as occupied until they are measured free.
+    Of a lease that is over already and whose process the arbiter cannot watch, this says that its memory is free.
     Errors: NOT_FOUND (no such lease).
     """
     ReclaimMemory: _aio.UnaryUnaryMultiCallable[_arbiter_pb2.ReclaimMemoryRequest, _arbiter_pb2.ReclaimMemoryResponse]  # type: ignore[assignment]
-    """Asks the holders of idle leases to give memory back, cheapest first."""
+    """Asks the holders of idle leases to give memory back, cheapest first.
+    Errors: NOT_FOUND (no such device).
+    """
 
 class MemoryArbiterServicer(metaclass=_abc_1.ABCMeta):
     """Grants exclusive leases on the accelerator memory of one host.
@@ -105,8 +119,12 @@ class MemoryArbiterServicer(metaclass=_abc_1.ABCMeta):
         """One stream per lease. The first message is `acquire`. A stream that ends without `release` means that the holder is
         lost: its bytes stay occupied until they are measured free, its process is gone, or it resumes within its TTL.
 
-        Errors: INVALID_ARGUMENT (a footprint larger than any device's budget: FOOTPRINT_TOO_LARGE; zero bytes; a resume token
-        of another tenant), RESOURCE_EXHAUSTED (more than 512 requests wait; retry as its RetryInfo says).
+        `granted` is an offer: the holder answers with `heartbeat` and touches the device only after `renewed`. An offer whose
+        stream ends before is taken back at once.
+
+        Errors: INVALID_ARGUMENT (every grade is larger than any device's budget: FOOTPRINT_TOO_LARGE; no such device:
+        DEVICE_UNKNOWN; zero bytes; a resume token of another tenant or process: RESUME_TOKEN_FOREIGN), RESOURCE_EXHAUSTED
+        (512 requests wait already: QUEUE_FULL; retry as its RetryInfo says).
         """
 
     @_abc_1.abstractmethod
@@ -140,6 +158,7 @@ class MemoryArbiterServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_arbiter_pb2.RevokeLeaseResponse, _abc.Awaitable[_arbiter_pb2.RevokeLeaseResponse]]:
         """Takes a lease from its holder at once. Its bytes count as occupied until they are measured free.
+        Of a lease that is over already and whose process the arbiter cannot watch, this says that its memory is free.
         Errors: NOT_FOUND (no such lease).
         """
 
@@ -149,6 +168,8 @@ class MemoryArbiterServicer(metaclass=_abc_1.ABCMeta):
         request: _arbiter_pb2.ReclaimMemoryRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_arbiter_pb2.ReclaimMemoryResponse, _abc.Awaitable[_arbiter_pb2.ReclaimMemoryResponse]]:
-        """Asks the holders of idle leases to give memory back, cheapest first."""
+        """Asks the holders of idle leases to give memory back, cheapest first.
+        Errors: NOT_FOUND (no such device).
+        """
 
 def add_MemoryArbiterServicer_to_server(servicer: MemoryArbiterServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file milimo/v1/arbiter.proto.
  */
 export const file_milimo_v1_arbiter: GenFile = /*@__PURE__*/
-  fileDesc("ChdtaWxpbW8vdjEvYXJiaXRlci5wcm90bxIJbWlsaW1vLnYxIqECCgxMZWFzZVJlcXVlc3QSJQoHYWNxdWlyZRgBIAEoCzISLm1pbGltby52MS5BY3F1aXJlSAASKQoJaGVhcnRiZWF0GAIgASgLMhQubWlsaW1vLnYxLkhlYXJ0YmVhdEgAEiMKBnNocmluaxgDIAEoCzIRLm1pbGltby52MS5TaHJpbmtIABIfCgRpZGxlGAQgASgLMg8ubWlsaW1vLnYxLklkbGVIABIfCgRidXN5GAUgASgLMg8ubWlsaW1vLnYxLkJ1c3lIABIlCgdyZWxlYXNlGAYgASgLMhIubWlsaW1vLnYxLlJlbGVhc2VIABIfCgRwYXJrGAcgASgLMg8ubWlsaW1vLnYxLlBhcmtIAEIQCgdtZXNzYWdlEgW6SAIIASJ9CglGb290cHJpbnQSFwoEbmFtZRgBIAEoCUIJukgGcgQQARhAEhYKBWJ5dGVzGAIgASgDQge6SAQiAiAAEhkKB2RldmljZXMYAyADKAlCCLpIBZIBAhBAEiQKDGxvYWRfc2Vjb25kcxgEIAEoAUIOukgLEgkpAAAAAAAAAAAiswIKB0FjcXVpcmUSLQoGdGVuYW50GAEgASgJQh26SBpyGDIWXlthLXpdW2EtejAtOS1dezAsNjN9JBI0Cgpmb290cHJpbnRzGAIgAygLMhQubWlsaW1vLnYxLkZvb3RwcmludEIKukgHkgEECAEQEBIvCghwcmlvcml0eRgDIAEoDjITLm1pbGltby52MS5Qcmlvcml0eUIIukgFggECEAESKwoIbWluX2hvbGQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGAoGam9iX2lkGAUgASgJQgi6SAVyAxiAARIeCgxyZXN1bWVfdG9rZW4YBiABKAlCCLpIBXIDGIABEisKB3Byb2Nlc3MYByABKAsyGi5taWxpbW8udjEuUHJvY2Vzc0lkZW50aXR5ImUKD1Byb2Nlc3NJZGVudGl0eRIUCgNwaWQYASABKANCB7pIBCICKAASHAoLc3RhcnRfdGlja3MYAiABKANCB7pIBCICKAASHgoNcGlkX25hbWVzcGFjZRgDIAEoA0IHukgEIgIoACJxCglIZWFydGJlYXQSIAoKdXNlZF9ieXRlcxgBIAEoA0IHukgEIgIoAEgAiAEBEiIKDHBhcmtlZF9ieXRlcxgCIAEoA0IHukgEIgIoAEgBiAEBQg0KC191c2VkX2J5dGVzQg8KDV9wYXJrZWRfYnl0ZXMiIAoGU2hyaW5rEhYKBWJ5dGVzGAEgASgDQge6SAQiAiAAIgYKBElkbGUiQQoEQnVzeRIaCgZqb2JfaWQYASABKAlCCrpIB3IFEAEYgAESHQoMd2FpdGluZ19qb2JzGAIgASgFQge6SAQaAigAIiYKB1JlbGVhc2USGwoKcGVha19ieXRlcxgBIAEoA0IHukgEIgIoACIeCgRQYXJrEhYKBWJ5dGVzGAEgASgDQge6SAQiAigAIpUCCg1MZWFzZVJlc3BvbnNlEiMKBnF1ZXVlZBgBIAEoCzIRLm1pbGltby52MS5RdWV1ZWRIABIlCgdncmFudGVkGAIgASgLMhIubWlsaW1vLnYxLkdyYW50ZWRIABI4ChFyZWNsYWltX3JlcXVlc3RlZBgDIAEoCzIbLm1pbGltby52MS5SZWNsYWltUmVxdWVzdGVkSAASJQoHcmV2b2tlZBgEIAEoCzISLm1pbGltby52MS5SZXZva2VkSAASJwoIcmVsZWFzZWQYBSABKAsyEy5taWxpbW8udjEuUmVsZWFzZWRIABIjCgZwYXJrZWQYBiABKAsyES5taWxpbW8udjEuUGFya2VkSABCCQoHbWVzc2FnZSJSCgZRdWV1ZWQSEAoIcG9zaXRpb24YASABKAUSJgoDZXRhGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBnJlYXNvbhgDIAEoCSKiAQoHR3JhbnRlZBIQCghsZWFzZV9pZBgBIAEoCRIOCgZkZXZpY2UYAiABKAkSDQoFYnl0ZXMYAyABKAMSEQoJZm9vdHByaW50GAQgASgJEhUKDWZlbmNpbmdfdG9rZW4YBSABKAMSJgoDdHRsGAYgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEhQKDHJlc3VtZV90b2tlbhgHIAEoCSJeChBSZWNsYWltUmVxdWVzdGVkEg0KBWJ5dGVzGAEgASgDEisKCGRlYWRsaW5lGAIgASgLMhkuZ29vZ2xlLnByb3RvYnVmLkR1cmF0aW9uEg4KBnJlYXNvbhgDIAEoCSIZCgdSZXZva2VkEg4KBnJlYXNvbhgBIAEoCSIKCghSZWxlYXNlZCIXCgZQYXJrZWQSDQoFYnl0ZXMYASABKAMiEgoQR2V0U3RhdHVzUmVxdWVzdCI9ChFHZXRTdGF0dXNSZXNwb25zZRIoCgZzdGF0dXMYASABKAsyGC5taWxpbW8udjEuQXJiaXRlclN0YXR1cyIUChJXYXRjaFN0YXR1c1JlcXVlc3QiPwoTV2F0Y2hTdGF0dXNSZXNwb25zZRIoCgZzdGF0dXMYASABKAsyGC5taWxpbW8udjEuQXJiaXRlclN0YXR1cyKYAgoNQXJiaXRlclN0YXR1cxIoCgdkZXZpY2VzGAEgAygLMhcubWlsaW1vLnYxLkRldmljZVN0YXR1cxImCgZsZWFzZXMYAiADKAsyFi5taWxpbW8udjEuTGVhc2VTdGF0dXMSKAoFcXVldWUYAyADKAsyGS5taWxpbW8udjEuV2FpdGluZ1JlcXVlc3QSJgoJZGVjaXNpb25zGAQgAygLMhMubWlsaW1vLnYxLkRlY2lzaW9uEhwKFHBhcmtpbmdfYnVkZ2V0X2J5dGVzGAUgASgDEhQKDHBhcmtlZF9ieXRlcxgGIAEoAxIvCgtncmFjZV91bnRpbBgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAi5gEKDERldmljZVN0YXR1cxIOCgZkZXZpY2UYASABKAkSDAoEbmFtZRgCIAEoCRITCgt0b3RhbF9ieXRlcxgDIAEoAxIVCg1yZXNlcnZlX2J5dGVzGAQgASgDEhUKDWdyYW50ZWRfYnl0ZXMYBSABKAMSGwoObWVhc3VyZWRfYnl0ZXMYBiABKANIAIgBARIZChFxdWFyYW50aW5lZF9ieXRlcxgHIAEoAxIWCg5leHRlcm5hbF9ieXRlcxgIIAEoAxISCgpmcmVlX2J5dGVzGAkgASgDQhEKD19tZWFzdXJlZF9ieXRlcyLPAgoLTGVhc2VTdGF0dXMSEAoIbGVhc2VfaWQYASABKAkSDgoGdGVuYW50GAIgASgJEg4KBmRldmljZRgDIAEoCRIRCglmb290cHJpbnQYBCABKAkSFQoNZ3JhbnRlZF9ieXRlcxgFIAEoAxIbCg5tZWFzdXJlZF9ieXRlcxgGIAEoA0gAiAEBEiQKBXN0YXRlGAcgASgOMhUubWlsaW1vLnYxLkxlYXNlU3RhdGUSDgoGam9iX2lkGAggASgJEhQKDHdhaXRpbmdfam9icxgJIAEoBRIVCg1mZW5jaW5nX3Rva2VuGAogASgDEi4KCmdyYW50ZWRfYXQYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDHBhcmtlZF9ieXRlcxgMIAEoAxILCgNwaWQYDSABKANCEQoPX21lYXN1cmVkX2J5dGVzIucBCg5XYWl0aW5nUmVxdWVzdBIOCgZ0ZW5hbnQYASABKAkSDgoGam9iX2lkGAIgASgJEiUKCHByaW9yaXR5GAMgASgOMhMubWlsaW1vLnYxLlByaW9yaXR5EhEKCW1pbl9ieXRlcxgEIAEoAxIQCghwb3NpdGlvbhgFIAEoBRImCgNldGEYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGcmVhc29uGAcgASgJEjEKDXdhaXRpbmdfc2luY2UYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIqoBCghEZWNpc2lvbhIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZhY3Rpb24YAiABKAkSDgoGdGVuYW50GAMgASgJEg4KBmRldmljZRgEIAEoCRINCgVieXRlcxgFIAEoAxIOCgZyZWFzb24YBiABKAkSDgoGam9iX2lkGAcgASgJEhUKDWZlbmNpbmdfdG9rZW4YCCABKAMiRgoRTGlzdExlYXNlc1JlcXVlc3QSHQoJcGFnZV9zaXplGAEgASgFQgq6SAcaBRjoBygAEhIKCnBhZ2VfdG9rZW4YAiABKAkiVQoSTGlzdExlYXNlc1Jlc3BvbnNlEiYKBmxlYXNlcxgBIAMoCzIWLm1pbGltby52MS5MZWFzZVN0YXR1cxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiSQoSUmV2b2tlTGVhc2VSZXF1ZXN0EhkKCGxlYXNlX2lkGAEgASgJQge6SARyAhABEhgKBnJlYXNvbhgCIAEoCUIIukgFcgMY6AciPAoTUmV2b2tlTGVhc2VSZXNwb25zZRIlCgVsZWFzZRgBIAEoCzIWLm1pbGltby52MS5MZWFzZVN0YXR1cyI+ChRSZWNsYWltTWVtb3J5UmVxdWVzdBIOCgZkZXZpY2UYASABKAkSFgoFYnl0ZXMYAiABKANCB7pIBCICKAAiPwoVUmVjbGFpbU1lbW9yeVJlc3BvbnNlEiYKBmxlYXNlcxgBIAMoCzIWLm1pbGltby52MS5MZWFzZVN0YXR1cyqOAQoKTGVhc2VTdGF0ZRIbChdMRUFTRV9TVEFURV9VTlNQRUNJRklFRBAAEhQKEExFQVNFX1NUQVRFX0lETEUQARIUChBMRUFTRV9TVEFURV9CVVNZEAISGgoWTEVBU0VfU1RBVEVfUkVDTEFJTUlORxADEhsKF0xFQVNFX1NUQVRFX1FVQVJBTlRJTkVEEAQy6wQKDU1lbW9yeUFyYml0ZXISPgoFTGVhc2USFy5taWxpbW8udjEuTGVhc2VSZXF1ZXN0GhgubWlsaW1vLnYxLkxlYXNlUmVzcG9uc2UoATABEl4KCUdldFN0YXR1cxIbLm1pbGltby52MS5HZXRTdGF0dXNSZXF1ZXN0GhwubWlsaW1vLnYxLkdldFN0YXR1c1Jlc3BvbnNlIhaC0+STAhASDi92MS9ncHUvc3RhdHVzEmwKC1dhdGNoU3RhdHVzEh0ubWlsaW1vLnYxLldhdGNoU3RhdHVzUmVxdWVzdBoeLm1pbGltby52MS5XYXRjaFN0YXR1c1Jlc3BvbnNlIhyC0+STAhYSFC92MS9ncHUvc3RhdHVzOndhdGNoMAESYQoKTGlzdExlYXNlcxIcLm1pbGltby52MS5MaXN0TGVhc2VzUmVxdWVzdBodLm1pbGltby52MS5MaXN0TGVhc2VzUmVzcG9uc2UiFoLT5JMCEBIOL3YxL2dwdS9sZWFzZXMSeQoLUmV2b2tlTGVhc2USHS5taWxpbW8udjEuUmV2b2tlTGVhc2VSZXF1ZXN0Gh4ubWlsaW1vLnYxLlJldm9rZUxlYXNlUmVzcG9uc2UiK4LT5JMCJToBKiIgL3YxL2dwdS9sZWFzZXMve2xlYXNlX2lkfTpyZXZva2USbgoNUmVjbGFpbU1lbW9yeRIfLm1pbGltby52MS5SZWNsYWltTWVtb3J5UmVxdWVzdBogLm1pbGltby52MS5SZWNsYWltTWVtb3J5UmVzcG9uc2UiGoLT5JMCFDoBKiIPL3YxL2dwdTpyZWNsYWltYgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_timestamp, file_milimo_v1_common]);
+  fileDesc("ChdtaWxpbW8vdjEvYXJiaXRlci5wcm90bxIJbWlsaW1vLnYxIqECCgxMZWFzZVJlcXVlc3QSJQoHYWNxdWlyZRgBIAEoCzISLm1pbGltby52MS5BY3F1aXJlSAASKQoJaGVhcnRiZWF0GAIgASgLMhQubWlsaW1vLnYxLkhlYXJ0YmVhdEgAEiMKBnNocmluaxgDIAEoCzIRLm1pbGltby52MS5TaHJpbmtIABIfCgRpZGxlGAQgASgLMg8ubWlsaW1vLnYxLklkbGVIABIfCgRidXN5GAUgASgLMg8ubWlsaW1vLnYxLkJ1c3lIABIlCgdyZWxlYXNlGAYgASgLMhIubWlsaW1vLnYxLlJlbGVhc2VIABIfCgRwYXJrGAcgASgLMg8ubWlsaW1vLnYxLlBhcmtIAEIQCgdtZXNzYWdlEgW6SAIIASJ9CglGb290cHJpbnQSFwoEbmFtZRgBIAEoCUIJukgGcgQQARhAEhYKBWJ5dGVzGAIgASgDQge6SAQiAiAAEhkKB2RldmljZXMYAyADKAlCCLpIBZIBAhBAEiQKDGxvYWRfc2Vjb25kcxgEIAEoAUIOukgLEgkpAAAAAAAAAAAiswIKB0FjcXVpcmUSLQoGdGVuYW50GAEgASgJQh26SBpyGDIWXlthLXpdW2EtejAtOS1dezAsNjN9JBI0Cgpmb290cHJpbnRzGAIgAygLMhQubWlsaW1vLnYxLkZvb3RwcmludEIKukgHkgEECAEQEBIvCghwcmlvcml0eRgDIAEoDjITLm1pbGltby52MS5Qcmlvcml0eUIIukgFggECEAESKwoIbWluX2hvbGQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGAoGam9iX2lkGAUgASgJQgi6SAVyAxiAARIeCgxyZXN1bWVfdG9rZW4YBiABKAlCCLpIBXIDGIABEisKB3Byb2Nlc3MYByABKAsyGi5taWxpbW8udjEuUHJvY2Vzc0lkZW50aXR5ImUKD1Byb2Nlc3NJZGVudGl0eRIUCgNwaWQYASABKANCB7pIBCICKAASHAoLc3RhcnRfdGlja3MYAiABKANCB7pIBCICKAASHgoNcGlkX25hbWVzcGFjZRgDIAEoA0IHukgEIgIoACKMAQoJSGVhcnRiZWF0EiAKCnVzZWRfYnl0ZXMYASABKANCB7pIBCICKABIAIgBARIiCgxwYXJrZWRfYnl0ZXMYAiABKANCB7pIBCICKABIAYgBARIZCghzZXF1ZW5jZRgDIAEoA0IHukgEIgIoAEINCgtfdXNlZF9ieXRlc0IPCg1fcGFya2VkX2J5dGVzIiAKBlNocmluaxIWCgVieXRlcxgBIAEoA0IHukgEIgIgACIGCgRJZGxlIkEKBEJ1c3kSGgoGam9iX2lkGAEgASgJQgq6SAdyBRABGIABEh0KDHdhaXRpbmdfam9icxgCIAEoBUIHukgEGgIoACImCgdSZWxlYXNlEhsKCnBlYWtfYnl0ZXMYASABKANCB7pIBCICKAAiHgoEUGFyaxIWCgVieXRlcxgBIAEoA0IHukgEIgIoACK8AgoNTGVhc2VSZXNwb25zZRIjCgZxdWV1ZWQYASABKAsyES5taWxpbW8udjEuUXVldWVkSAASJQoHZ3JhbnRlZBgCIAEoCzISLm1pbGltby52MS5HcmFudGVkSAASOAoRcmVjbGFpbV9yZXF1ZXN0ZWQYAyABKAsyGy5taWxpbW8udjEuUmVjbGFpbVJlcXVlc3RlZEgAEiUKB3Jldm9rZWQYBCABKAsyEi5taWxpbW8udjEuUmV2b2tlZEgAEicKCHJlbGVhc2VkGAUgASgLMhMubWlsaW1vLnYxLlJlbGVhc2VkSAASIwoGcGFya2VkGAYgASgLMhEubWlsaW1vLnYxLlBhcmtlZEgAEiUKB3JlbmV3ZWQYByABKAsyEi5taWxpbW8udjEuUmVuZXdlZEgAQgkKB21lc3NhZ2UiUgoGUXVldWVkEhAKCHBvc2l0aW9uGAEgASgFEiYKA2V0YRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZyZWFzb24YAyABKAkiogEKB0dyYW50ZWQSEAoIbGVhc2VfaWQYASABKAkSDgoGZGV2aWNlGAIgASgJEg0KBWJ5dGVzGAMgASgDEhEKCWZvb3RwcmludBgEIAEoCRIVCg1mZW5jaW5nX3Rva2VuGAUgASgDEiYKA3R0bBgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIUCgxyZXN1bWVfdG9rZW4YByABKAkiXgoQUmVjbGFpbVJlcXVlc3RlZBINCgVieXRlcxgBIAEoAxIrCghkZWFkbGluZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZyZWFzb24YAyABKAkiGQoHUmV2b2tlZBIOCgZyZWFzb24YASABKAkiCgoIUmVsZWFzZWQiGwoHUmVuZXdlZBIQCghzZXF1ZW5jZRgBIAEoAyIXCgZQYXJrZWQSDQoFYnl0ZXMYASABKAMiEgoQR2V0U3RhdHVzUmVxdWVzdCI9ChFHZXRTdGF0dXNSZXNwb25zZRIoCgZzdGF0dXMYASABKAsyGC5taWxpbW8udjEuQXJiaXRlclN0YXR1cyIUChJXYXRjaFN0YXR1c1JlcXVlc3QiPwoTV2F0Y2hTdGF0dXNSZXNwb25zZRIoCgZzdGF0dXMYASABKAsyGC5taWxpbW8udjEuQXJiaXRlclN0YXR1cyKYAgoNQXJiaXRlclN0YXR1cxIoCgdkZXZpY2VzGAEgAygLMhcubWlsaW1vLnYxLkRldmljZVN0YXR1cxImCgZsZWFzZXMYAiADKAsyFi5taWxpbW8udjEuTGVhc2VTdGF0dXMSKAoFcXVldWUYAyADKAsyGS5taWxpbW8udjEuV2FpdGluZ1JlcXVlc3QSJgoJZGVjaXNpb25zGAQgAygLMhMubWlsaW1vLnYxLkRlY2lzaW9uEhwKFHBhcmtpbmdfYnVkZ2V0X2J5dGVzGAUgASgDEhQKDHBhcmtlZF9ieXRlcxgGIAEoAxIvCgtncmFjZV91bnRpbBgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAi5gEKDERldmljZVN0YXR1cxIOCgZkZXZpY2UYASABKAkSDAoEbmFtZRgCIAEoCRITCgt0b3RhbF9ieXRlcxgDIAEoAxIVCg1yZXNlcnZlX2J5dGVzGAQgASgDEhUKDWdyYW50ZWRfYnl0ZXMYBSABKAMSGwoObWVhc3VyZWRfYnl0ZXMYBiABKANIAIgBARIZChFxdWFyYW50aW5lZF9ieXRlcxgHIAEoAxIWCg5leHRlcm5hbF9ieXRlcxgIIAEoAxISCgpmcmVlX2J5dGVzGAkgASgDQhEKD19tZWFzdXJlZF9ieXRlcyLPAgoLTGVhc2VTdGF0dXMSEAoIbGVhc2VfaWQYASABKAkSDgoGdGVuYW50GAIgASgJEg4KBmRldmljZRgDIAEoCRIRCglmb290cHJpbnQYBCABKAkSFQoNZ3JhbnRlZF9ieXRlcxgFIAEoAxIbCg5tZWFzdXJlZF9ieXRlcxgGIAEoA0gAiAEBEiQKBXN0YXRlGAcgASgOMhUubWlsaW1vLnYxLkxlYXNlU3RhdGUSDgoGam9iX2lkGAggASgJEhQKDHdhaXRpbmdfam9icxgJIAEoBRIVCg1mZW5jaW5nX3Rva2VuGAogASgDEi4KCmdyYW50ZWRfYXQYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDHBhcmtlZF9ieXRlcxgMIAEoAxILCgNwaWQYDSABKANCEQoPX21lYXN1cmVkX2J5dGVzIucBCg5XYWl0aW5nUmVxdWVzdBIOCgZ0ZW5hbnQYASABKAkSDgoGam9iX2lkGAIgASgJEiUKCHByaW9yaXR5GAMgASgOMhMubWlsaW1vLnYxLlByaW9yaXR5EhEKCW1pbl9ieXRlcxgEIAEoAxIQCghwb3NpdGlvbhgFIAEoBRImCgNldGEYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGcmVhc29uGAcgASgJEjEKDXdhaXRpbmdfc2luY2UYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIqoBCghEZWNpc2lvbhIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZhY3Rpb24YAiABKAkSDgoGdGVuYW50GAMgASgJEg4KBmRldmljZRgEIAEoCRINCgVieXRlcxgFIAEoAxIOCgZyZWFzb24YBiABKAkSDgoGam9iX2lkGAcgASgJEhUKDWZlbmNpbmdfdG9rZW4YCCABKAMiRgoRTGlzdExlYXNlc1JlcXVlc3QSHQoJcGFnZV9zaXplGAEgASgFQgq6SAcaBRjoBygAEhIKCnBhZ2VfdG9rZW4YAiABKAkiVQoSTGlzdExlYXNlc1Jlc3BvbnNlEiYKBmxlYXNlcxgBIAMoCzIWLm1pbGltby52MS5MZWFzZVN0YXR1cxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiSQoSUmV2b2tlTGVhc2VSZXF1ZXN0EhkKCGxlYXNlX2lkGAEgASgJQge6SARyAhABEhgKBnJlYXNvbhgCIAEoCUIIukgFcgMY6AciPAoTUmV2b2tlTGVhc2VSZXNwb25zZRIlCgVsZWFzZRgBIAEoCzIWLm1pbGltby52MS5MZWFzZVN0YXR1cyI+ChRSZWNsYWltTWVtb3J5UmVxdWVzdBIOCgZkZXZpY2UYASABKAkSFgoFYnl0ZXMYAiABKANCB7pIBCICKAAiPwoVUmVjbGFpbU1lbW9yeVJlc3BvbnNlEiYKBmxlYXNlcxgBIAMoCzIWLm1pbGltby52MS5MZWFzZVN0YXR1cyqOAQoKTGVhc2VTdGF0ZRIbChdMRUFTRV9TVEFURV9VTlNQRUNJRklFRBAAEhQKEExFQVNFX1NUQVRFX0lETEUQARIUChBMRUFTRV9TVEFURV9CVVNZEAISGgoWTEVBU0VfU1RBVEVfUkVDTEFJTUlORxADEhsKF0xFQVNFX1NUQVRFX1FVQVJBTlRJTkVEEAQy6wQKDU1lbW9yeUFyYml0ZXISPgoFTGVhc2USFy5taWxpbW8udjEuTGVhc2VSZXF1ZXN0GhgubWlsaW1vLnYxLkxlYXNlUmVzcG9uc2UoATABEl4KCUdldFN0YXR1cxIbLm1pbGltby52MS5HZXRTdGF0dXNSZXF1ZXN0GhwubWlsaW1vLnYxLkdldFN0YXR1c1Jlc3BvbnNlIhaC0+STAhASDi92MS9ncHUvc3RhdHVzEmwKC1dhdGNoU3RhdHVzEh0ubWlsaW1vLnYxLldhdGNoU3RhdHVzUmVxdWVzdBoeLm1pbGltby52MS5XYXRjaFN0YXR1c1Jlc3BvbnNlIhyC0+STAhYSFC92MS9ncHUvc3RhdHVzOndhdGNoMAESYQoKTGlzdExlYXNlcxIcLm1pbGltby52MS5MaXN0TGVhc2VzUmVxdWVzdBodLm1pbGltby52MS5MaXN0TGVhc2VzUmVzcG9uc2UiFoLT5JMCEBIOL3YxL2dwdS9sZWFzZXMSeQoLUmV2b2tlTGVhc2USHS5taWxpbW8udjEuUmV2b2tlTGVhc2VSZXF1ZXN0Gh4ubWlsaW1vLnYxLlJldm9rZUxlYXNlUmVzcG9uc2UiK4LT5JMCJToBKiIgL3YxL2dwdS9sZWFzZXMve2xlYXNlX2lkfTpyZXZva2USbgoNUmVjbGFpbU1lbW9yeRIfLm1pbGltby52MS5SZWNsYWltTWVtb3J5UmVxdWVzdBogLm1pbGltby52MS5SZWNsYWltTWVtb3J5UmVzcG9uc2UiGoLT5JMCFDoBKiIPL3YxL2dwdTpyZWNsYWltYgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_timestamp, file_milimo_v1_common]);
 
 /**
  * @generated from message milimo.v1.LeaseRequest
@@ -246,6 +246,13 @@ export type Heartbeat = Message<"milimo.v1.Heartbeat"> & {
    * @generated from field: optional int64 parked_bytes = 2;
    */
   parkedBytes?: bigint | undefined;
+
+  /**
+   * Comes back in `renewed`: the TTL counts from when the heartbeat with this number was sent.
+   *
+   * @generated from field: int64 sequence = 3;
+   */
+  sequence: bigint;
 };
 
 /**
@@ -406,6 +413,14 @@ export type LeaseResponse = Message<"milimo.v1.LeaseResponse"> & {
      */
     value: Parked;
     case: "parked";
+  } | {
+    /**
+     * Answer to `heartbeat`.
+     *
+     * @generated from field: milimo.v1.Renewed renewed = 7;
+     */
+    value: Renewed;
+    case: "renewed";
   } | { case: undefined; value?: undefined };
 };
 
@@ -485,7 +500,7 @@ export type Granted = Message<"milimo.v1.Granted"> & {
   fencingToken: bigint;
 
   /**
-   * The holder stops by itself when no heartbeat was answered for this long.
+   * The holder stops by itself, some time before, when no heartbeat was answered for this long.
    *
    * @generated from field: google.protobuf.Duration ttl = 6;
    */
@@ -570,6 +585,25 @@ export const ReleasedSchema: GenMessage<Released> = /*@__PURE__*/
   messageDesc(file_milimo_v1_arbiter, 15);
 
 /**
+ * @generated from message milimo.v1.Renewed
+ */
+export type Renewed = Message<"milimo.v1.Renewed"> & {
+  /**
+   * Of the heartbeat that is answered.
+   *
+   * @generated from field: int64 sequence = 1;
+   */
+  sequence: bigint;
+};
+
+/**
+ * Describes the message milimo.v1.Renewed.
+ * Use `create(RenewedSchema)` to create a new message.
+ */
+export const RenewedSchema: GenMessage<Renewed> = /*@__PURE__*/
+  messageDesc(file_milimo_v1_arbiter, 16);
+
+/**
  * @generated from message milimo.v1.Parked
  */
 export type Parked = Message<"milimo.v1.Parked"> & {
@@ -586,7 +620,7 @@ export type Parked = Message<"milimo.v1.Parked"> & {
  * Use `create(ParkedSchema)` to create a new message.
  */
 export const ParkedSchema: GenMessage<Parked> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 16);
+  messageDesc(file_milimo_v1_arbiter, 17);
 
 /**
  * @generated from message milimo.v1.GetStatusRequest
@@ -599,7 +633,7 @@ export type GetStatusRequest = Message<"milimo.v1.GetStatusRequest"> & {
  * Use `create(GetStatusRequestSchema)` to create a new message.
  */
 export const GetStatusRequestSchema: GenMessage<GetStatusRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 17);
+  messageDesc(file_milimo_v1_arbiter, 18);
 
 /**
  * @generated from message milimo.v1.GetStatusResponse
@@ -616,7 +650,7 @@ export type GetStatusResponse = Message<"milimo.v1.GetStatusResponse"> & {
  * Use `create(GetStatusResponseSchema)` to create a new message.
  */
 export const GetStatusResponseSchema: GenMessage<GetStatusResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 18);
+  messageDesc(file_milimo_v1_arbiter, 19);
 
 /**
  * @generated from message milimo.v1.WatchStatusRequest
@@ -629,7 +663,7 @@ export type WatchStatusRequest = Message<"milimo.v1.WatchStatusRequest"> & {
  * Use `create(WatchStatusRequestSchema)` to create a new message.
  */
 export const WatchStatusRequestSchema: GenMessage<WatchStatusRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 19);
+  messageDesc(file_milimo_v1_arbiter, 20);
 
 /**
  * @generated from message milimo.v1.WatchStatusResponse
@@ -646,7 +680,7 @@ export type WatchStatusResponse = Message<"milimo.v1.WatchStatusResponse"> & {
  * Use `create(WatchStatusResponseSchema)` to create a new message.
  */
 export const WatchStatusResponseSchema: GenMessage<WatchStatusResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 20);
+  messageDesc(file_milimo_v1_arbiter, 21);
 
 /**
  * @generated from message milimo.v1.ArbiterStatus
@@ -701,7 +735,7 @@ export type ArbiterStatus = Message<"milimo.v1.ArbiterStatus"> & {
  * Use `create(ArbiterStatusSchema)` to create a new message.
  */
 export const ArbiterStatusSchema: GenMessage<ArbiterStatus> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 21);
+  messageDesc(file_milimo_v1_arbiter, 22);
 
 /**
  * @generated from message milimo.v1.DeviceStatus
@@ -772,7 +806,7 @@ export type DeviceStatus = Message<"milimo.v1.DeviceStatus"> & {
  * Use `create(DeviceStatusSchema)` to create a new message.
  */
 export const DeviceStatusSchema: GenMessage<DeviceStatus> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 22);
+  messageDesc(file_milimo_v1_arbiter, 23);
 
 /**
  * @generated from message milimo.v1.LeaseStatus
@@ -855,7 +889,7 @@ export type LeaseStatus = Message<"milimo.v1.LeaseStatus"> & {
  * Use `create(LeaseStatusSchema)` to create a new message.
  */
 export const LeaseStatusSchema: GenMessage<LeaseStatus> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 23);
+  messageDesc(file_milimo_v1_arbiter, 24);
 
 /**
  * @generated from message milimo.v1.WaitingRequest
@@ -909,7 +943,7 @@ export type WaitingRequest = Message<"milimo.v1.WaitingRequest"> & {
  * Use `create(WaitingRequestSchema)` to create a new message.
  */
 export const WaitingRequestSchema: GenMessage<WaitingRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 24);
+  messageDesc(file_milimo_v1_arbiter, 25);
 
 /**
  * One decision of the arbiter, and why.
@@ -965,7 +999,7 @@ export type Decision = Message<"milimo.v1.Decision"> & {
  * Use `create(DecisionSchema)` to create a new message.
  */
 export const DecisionSchema: GenMessage<Decision> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 25);
+  messageDesc(file_milimo_v1_arbiter, 26);
 
 /**
  * @generated from message milimo.v1.ListLeasesRequest
@@ -989,7 +1023,7 @@ export type ListLeasesRequest = Message<"milimo.v1.ListLeasesRequest"> & {
  * Use `create(ListLeasesRequestSchema)` to create a new message.
  */
 export const ListLeasesRequestSchema: GenMessage<ListLeasesRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 26);
+  messageDesc(file_milimo_v1_arbiter, 27);
 
 /**
  * @generated from message milimo.v1.ListLeasesResponse
@@ -1013,7 +1047,7 @@ export type ListLeasesResponse = Message<"milimo.v1.ListLeasesResponse"> & {
  * Use `create(ListLeasesResponseSchema)` to create a new message.
  */
 export const ListLeasesResponseSchema: GenMessage<ListLeasesResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 27);
+  messageDesc(file_milimo_v1_arbiter, 28);
 
 /**
  * @generated from message milimo.v1.RevokeLeaseRequest
@@ -1037,7 +1071,7 @@ export type RevokeLeaseRequest = Message<"milimo.v1.RevokeLeaseRequest"> & {
  * Use `create(RevokeLeaseRequestSchema)` to create a new message.
  */
 export const RevokeLeaseRequestSchema: GenMessage<RevokeLeaseRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 28);
+  messageDesc(file_milimo_v1_arbiter, 29);
 
 /**
  * @generated from message milimo.v1.RevokeLeaseResponse
@@ -1054,7 +1088,7 @@ export type RevokeLeaseResponse = Message<"milimo.v1.RevokeLeaseResponse"> & {
  * Use `create(RevokeLeaseResponseSchema)` to create a new message.
  */
 export const RevokeLeaseResponseSchema: GenMessage<RevokeLeaseResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 29);
+  messageDesc(file_milimo_v1_arbiter, 30);
 
 /**
  * @generated from message milimo.v1.ReclaimMemoryRequest
@@ -1080,7 +1114,7 @@ export type ReclaimMemoryRequest = Message<"milimo.v1.ReclaimMemoryRequest"> & {
  * Use `create(ReclaimMemoryRequestSchema)` to create a new message.
  */
 export const ReclaimMemoryRequestSchema: GenMessage<ReclaimMemoryRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 30);
+  messageDesc(file_milimo_v1_arbiter, 31);
 
 /**
  * @generated from message milimo.v1.ReclaimMemoryResponse
@@ -1099,7 +1133,7 @@ export type ReclaimMemoryResponse = Message<"milimo.v1.ReclaimMemoryResponse"> &
  * Use `create(ReclaimMemoryResponseSchema)` to create a new message.
  */
 export const ReclaimMemoryResponseSchema: GenMessage<ReclaimMemoryResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 31);
+  messageDesc(file_milimo_v1_arbiter, 32);
 
 /**
  * @generated from enum milimo.v1.LeaseState
@@ -1159,8 +1193,12 @@ export const MemoryArbiter: GenService<{
    * One stream per lease. The first message is `acquire`. A stream that ends without `release` means that the holder is
    * lost: its bytes stay occupied until they are measured free, its process is gone, or it resumes within its TTL.
    *
-   * Errors: INVALID_ARGUMENT (a footprint larger than any device's budget: FOOTPRINT_TOO_LARGE; zero bytes; a resume token
-   * of another tenant), RESOURCE_EXHAUSTED (more than 512 requests wait; retry as its RetryInfo says).
+   * `granted` is an offer: the holder answers with `heartbeat` and touches the device only after `renewed`. An offer whose
+   * stream ends before is taken back at once.
+   *
+   * Errors: INVALID_ARGUMENT (every grade is larger than any device's budget: FOOTPRINT_TOO_LARGE; no such device:
+   * DEVICE_UNKNOWN; zero bytes; a resume token of another tenant or process: RESUME_TOKEN_FOREIGN), RESOURCE_EXHAUSTED
+   * (512 requests wait already: QUEUE_FULL; retry as its RetryInfo says).
    *
    * @generated from rpc milimo.v1.MemoryArbiter.Lease
    */
@@ -1201,6 +1239,7 @@ export const MemoryArbiter: GenService<{
   },
   /**
    * Takes a lease from its holder at once. Its bytes count as occupied until they are measured free.
+   * Of a lease that is over already and whose process the arbiter cannot watch, this says that its memory is free.
    * Errors: NOT_FOUND (no such lease).
    *
    * @generated from rpc milimo.v1.MemoryArbiter.RevokeLease
@@ -1212,6 +1251,7 @@ export const MemoryArbiter: GenService<{
   },
   /**
    * Asks the holders of idle leases to give memory back, cheapest first.
+   * Errors: NOT_FOUND (no such device).
    *
    * @generated from rpc milimo.v1.MemoryArbiter.ReclaimMemory
    */

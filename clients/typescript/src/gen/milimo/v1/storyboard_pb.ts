@@ -18,7 +18,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file milimo/v1/storyboard.proto.
  */
 export const file_milimo_v1_storyboard: GenFile = /*@__PURE__*/
-  fileDesc("ChptaWxpbW8vdjEvc3Rvcnlib2FyZC5wcm90bxIJbWlsaW1vLnYxIigKClNvdXJjZVNwYW4SDQoFc3RhcnQYASABKAUSCwoDZW5kGAIgASgFInoKC1BhcnNlZFNjZW5lEg8KB2hlYWRpbmcYASABKAkSJQoGc291cmNlGAIgASgLMhUubWlsaW1vLnYxLlNvdXJjZVNwYW4SJAoFc2hvdHMYAyADKAsyFS5taWxpbW8udjEuUGFyc2VkU2hvdBINCgVub3RlcxgEIAMoCSLaAQoKUGFyc2VkU2hvdBIOCgZhY3Rpb24YASABKAkSEAoIZGlhbG9ndWUYAiABKAkSEQoJY2hhcmFjdGVyGAMgASgJEhUKDXBhcmVudGhldGljYWwYBCABKAkSJgoJc2hvdF90eXBlGAUgASgOMhMubWlsaW1vLnYxLlNob3RUeXBlEiUKBnNvdXJjZRgGIAEoCzIVLm1pbGltby52MS5Tb3VyY2VTcGFuEjEKEG1hdGNoZWRfZWxlbWVudHMYByADKAsyFy5taWxpbW8udjEuRWxlbWVudE1hdGNoImoKDEVsZW1lbnRNYXRjaBISCgplbGVtZW50X2lkGAEgASgJEgwKBG5hbWUYAiABKAkSEgoKY29uZmlkZW5jZRgDIAEoARIOCgZzaWduYWwYBCABKAkSFAoMbWF0Y2hlZF90ZXh0GAUgASgJInIKBVNjZW5lEgoKAmlkGAEgASgJEhIKCnByb2plY3RfaWQYAiABKAkSDQoFaW5kZXgYAyABKAUSFgoEbmFtZRgEIAEoCUIIukgFcgMY6AcSIgoOc2NyaXB0X2NvbnRlbnQYBSABKAlCCrpIB3IFKMCWsQIi0gQKBFNob3QSCgoCaWQYASABKAkSEgoKcHJvamVjdF9pZBgCIAEoCRIQCghzY2VuZV9pZBgDIAEoCRINCgVpbmRleBgEIAEoBRIjCgt0cmFja19pbmRleBgFIAEoBUIJukgGGgQYAigASACIAQESHAoLc3RhcnRfZnJhbWUYBiABKAVCB7pIBBoCKAASGAoHdHJpbV9pbhgHIAEoBUIHukgEGgIoABIZCgh0cmltX291dBgIIAEoBUIHukgEGgIoABIYCgZhY3Rpb24YCSABKAlCCLpIBXIDGJBOEhoKCGRpYWxvZ3VlGAogASgJQgi6SAVyAxiQThIbCgljaGFyYWN0ZXIYCyABKAlCCLpIBXIDGMgBEjAKCXNob3RfdHlwZRgMIAEoDjITLm1pbGltby52MS5TaG90VHlwZUIIukgFggECEAESMQoQbWF0Y2hlZF9lbGVtZW50cxgNIAMoCzIXLm1pbGltby52MS5FbGVtZW50TWF0Y2gSKQoFdmlkZW8YDiABKAsyGi5taWxpbW8udjEuVmlkZW9QYXJhbWV0ZXJzEhUKDWF1dG9fY29udGludWUYDyABKAgSFwoPZW5oYW5jZWRfcHJvbXB0GBAgASgJEiUKBnN0YXR1cxgRIAEoDjIVLm1pbGltby52MS5TaG90U3RhdHVzEhMKC2xhc3Rfam9iX2lkGBIgASgJEhYKDnZpZGVvX2Fzc2V0X2lkGBMgASgJEhoKEnRodW1ibmFpbF9hc3NldF9pZBgUIAEoCUIOCgxfdHJhY2tfaW5kZXgifgoSUGFyc2VTY3JpcHRSZXF1ZXN0EhwKBnNjcmlwdBgBIAEoCUIMukgJcgcQASjAlrECEi0KBG1vZGUYAiABKA4yFS5taWxpbW8udjEuU2NyaXB0TW9kZUIIukgFggECEAESGwoKcHJvamVjdF9pZBgDIAEoCUIHukgEcgIYQCLnAQoTUGFyc2VTY3JpcHRSZXNwb25zZRImCgZzY2VuZXMYASADKAsyFi5taWxpbW8udjEuUGFyc2VkU2NlbmUSIwoEbW9kZRgCIAEoDjIVLm1pbGltby52MS5TY3JpcHRNb2RlEg4KBnJlYXNvbhgDIAEoCRJBCgp0aXRsZV9wYWdlGAQgAygLMi0ubWlsaW1vLnYxLlBhcnNlU2NyaXB0UmVzcG9uc2UuVGl0bGVQYWdlRW50cnkaMAoOVGl0bGVQYWdlRW50cnkSCwoDa2V5GAEgASgJEg0KBXZhbHVlGAIgASgJOgI4ASJtChRBaVBhcnNlU2NyaXB0UmVxdWVzdBIbCgpwcm9qZWN0X2lkGAEgASgJQge6SARyAhABEhwKBnNjcmlwdBgCIAEoCUIMukgJcgcQASjAlrECEhEKBHNlZWQYAyABKA1IAIgBAUIHCgVfc2VlZCJoChVBaVBhcnNlU2NyaXB0UmVzcG9uc2USJgoGc2NlbmVzGAEgAygLMhYubWlsaW1vLnYxLlBhcnNlZFNjZW5lEg4KBnBhcnNlchgCIAEoCRIXCg9mYWxsYmFja19yZWFzb24YAyABKAkiagoUTWF0Y2hFbGVtZW50c1JlcXVlc3QSGwoKcHJvamVjdF9pZBgBIAEoCUIHukgEcgIQARImCgZzY2VuZXMYAiADKAsyFi5taWxpbW8udjEuUGFyc2VkU2NlbmUSDQoFc3RvcmUYAyABKAgiPwoVTWF0Y2hFbGVtZW50c1Jlc3BvbnNlEiYKBnNjZW5lcxgBIAMoCzIWLm1pbGltby52MS5QYXJzZWRTY2VuZSKwAQoXQ29tbWl0U3Rvcnlib2FyZFJlcXVlc3QSGwoKcHJvamVjdF9pZBgBIAEoCUIHukgEcgIQARIgCgZzY2VuZXMYAiADKAsyEC5taWxpbW8udjEuU2NlbmUSHgoFc2hvdHMYAyADKAsyDy5taWxpbW8udjEuU2hvdBIVCg12YWxpZGF0ZV9vbmx5GAQgASgIEh8KCnJlcXVlc3RfaWQYBSABKAlCC7pICNgBAXIDsAEBIq4BChhDb21taXRTdG9yeWJvYXJkUmVzcG9uc2USIAoGc2NlbmVzGAEgAygLMhAubWlsaW1vLnYxLlNjZW5lEh4KBXNob3RzGAIgAygLMg8ubWlsaW1vLnYxLlNob3QSKAoOZGVsZXRlZF9zY2VuZXMYAyADKAsyEC5taWxpbW8udjEuU2NlbmUSJgoNZGVsZXRlZF9zaG90cxgEIAMoCzIPLm1pbGltby52MS5TaG90IjMKFEdldFN0b3J5Ym9hcmRSZXF1ZXN0EhsKCnByb2plY3RfaWQYASABKAlCB7pIBHICEAEiWQoVR2V0U3Rvcnlib2FyZFJlc3BvbnNlEiAKBnNjZW5lcxgBIAMoCzIQLm1pbGltby52MS5TY2VuZRIeCgVzaG90cxgCIAMoCzIPLm1pbGltby52MS5TaG90IngKD0FkZFNjZW5lUmVxdWVzdBIbCgpwcm9qZWN0X2lkGAEgASgJQge6SARyAhABEicKBXNjZW5lGAIgASgLMhAubWlsaW1vLnYxLlNjZW5lQga6SAPIAQESHwoKcmVxdWVzdF9pZBgDIAEoCUILukgI2AEBcgOwAQEiMwoQQWRkU2NlbmVSZXNwb25zZRIfCgVzY2VuZRgBIAEoCzIQLm1pbGltby52MS5TY2VuZSKPAQoSVXBkYXRlU2NlbmVSZXF1ZXN0EicKBXNjZW5lGAEgASgLMhAubWlsaW1vLnYxLlNjZW5lQga6SAPIAQESLwoLdXBkYXRlX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrEh8KCnJlcXVlc3RfaWQYAyABKAlCC7pICNgBAXIDsAEBIjYKE1VwZGF0ZVNjZW5lUmVzcG9uc2USHwoFc2NlbmUYASABKAsyEC5taWxpbW8udjEuU2NlbmUiLwoSRGVsZXRlU2NlbmVSZXF1ZXN0EhkKCHNjZW5lX2lkGAEgASgJQge6SARyAhABIhUKE0RlbGV0ZVNjZW5lUmVzcG9uc2UidQoOQWRkU2hvdFJlcXVlc3QSGwoKcHJvamVjdF9pZBgBIAEoCUIHukgEcgIQARIlCgRzaG90GAIgASgLMg8ubWlsaW1vLnYxLlNob3RCBrpIA8gBARIfCgpyZXF1ZXN0X2lkGAMgASgJQgu6SAjYAQFyA7ABASIwCg9BZGRTaG90UmVzcG9uc2USHQoEc2hvdBgBIAEoCzIPLm1pbGltby52MS5TaG90IowBChFVcGRhdGVTaG90UmVxdWVzdBIlCgRzaG90GAEgASgLMg8ubWlsaW1vLnYxLlNob3RCBrpIA8gBARIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSHwoKcmVxdWVzdF9pZBgDIAEoCUILukgI2AEBcgOwAQEiMwoSVXBkYXRlU2hvdFJlc3BvbnNlEh0KBHNob3QYASABKAsyDy5taWxpbW8udjEuU2hvdCItChFEZWxldGVTaG90UmVxdWVzdBIYCgdzaG90X2lkGAEgASgJQge6SARyAhABIhQKEkRlbGV0ZVNob3RSZXNwb25zZSJlChBTcGxpdFNob3RSZXF1ZXN0EhgKB3Nob3RfaWQYASABKAlCB7pIBHICEAESFgoFZnJhbWUYAiABKAVCB7pIBBoCIAASHwoKcmVxdWVzdF9pZBgDIAEoCUILukgI2AEBcgOwAQEiVAoRU3BsaXRTaG90UmVzcG9uc2USHgoFZmlyc3QYASABKAsyDy5taWxpbW8udjEuU2hvdBIfCgZzZWNvbmQYAiABKAsyDy5taWxpbW8udjEuU2hvdCJGChRSZW9yZGVyU2NlbmVzUmVxdWVzdBIbCgpwcm9qZWN0X2lkGAEgASgJQge6SARyAhABEhEKCXNjZW5lX2lkcxgCIAMoCSI5ChVSZW9yZGVyU2NlbmVzUmVzcG9uc2USIAoGc2NlbmVzGAEgAygLMhAubWlsaW1vLnYxLlNjZW5lIlYKE1Jlb3JkZXJTaG90c1JlcXVlc3QSGwoKcHJvamVjdF9pZBgBIAEoCUIHukgEcgIQARIQCghzY2VuZV9pZBgCIAEoCRIQCghzaG90X2lkcxgDIAMoCSI2ChRSZW9yZGVyU2hvdHNSZXNwb25zZRIeCgVzaG90cxgBIAMoCzIPLm1pbGltby52MS5TaG90IowBChNUaHVtYm5haWxQYXJhbWV0ZXJzEhAKCHNob3RfaWRzGAEgAygJEh4KBXdpZHRoGAIgASgFQgq6SAcaBRiAIChASACIAQESHwoGaGVpZ2h0GAMgASgFQgq6SAcaBRiAIChASAGIAQESDQoFZm9yY2UYBCABKAhCCAoGX3dpZHRoQgkKB19oZWlnaHQinwEKGUdlbmVyYXRlVGh1bWJuYWlsc1JlcXVlc3QSGwoKcHJvamVjdF9pZBgBIAEoCUIHukgEcgIQARIyCgp0aHVtYm5haWxzGAIgASgLMh4ubWlsaW1vLnYxLlRodW1ibmFpbFBhcmFtZXRlcnMSHwoKcmVxdWVzdF9pZBgDIAEoCUILukgI2AEBcgOwAQESEAoIcHJldmlld3MYBCABKAgiiwEKF1N1Ym1pdFRodW1ibmFpbHNSZXF1ZXN0EhsKCnByb2plY3RfaWQYASABKAlCB7pIBHICEAESMgoKdGh1bWJuYWlscxgCIAEoCzIeLm1pbGltby52MS5UaHVtYm5haWxQYXJhbWV0ZXJzEh8KCnJlcXVlc3RfaWQYAyABKAlCC7pICNgBAXIDsAEBIjcKGFN1Ym1pdFRodW1ibmFpbHNSZXNwb25zZRIbCgNqb2IYASABKAsyDi5taWxpbW8udjEuSm9iImIKE0dlbmVyYXRlU2hvdFJlcXVlc3QSGAoHc2hvdF9pZBgBIAEoCUIHukgEcgIQARIfCgpyZXF1ZXN0X2lkGAIgASgJQgu6SAjYAQFyA7ABARIQCghwcmV2aWV3cxgDIAEoCCJOChFTdWJtaXRTaG90UmVxdWVzdBIYCgdzaG90X2lkGAEgASgJQge6SARyAhABEh8KCnJlcXVlc3RfaWQYAiABKAlCC7pICNgBAXIDsAEBIjEKElN1Ym1pdFNob3RSZXNwb25zZRIbCgNqb2IYASABKAsyDi5taWxpbW8udjEuSm9iIngKFEdlbmVyYXRlU2hvdHNSZXF1ZXN0EhsKCnByb2plY3RfaWQYASABKAlCB7pIBHICEAESEAoIc2hvdF9pZHMYAiADKAkSHwoKcmVxdWVzdF9pZBgDIAEoCUILukgI2AEBcgOwAQESEAoIcHJldmlld3MYBCABKAgiZAoSU3VibWl0U2hvdHNSZXF1ZXN0EhsKCnByb2plY3RfaWQYASABKAlCB7pIBHICEAESEAoIc2hvdF9pZHMYAiADKAkSHwoKcmVxdWVzdF9pZBgDIAEoCUILukgI2AEBcgOwAQEiMgoTU3VibWl0U2hvdHNSZXNwb25zZRIbCgNqb2IYASABKAsyDi5taWxpbW8udjEuSm9iIlUKFVJlbmRlclRpbWVsaW5lUmVxdWVzdBIbCgpwcm9qZWN0X2lkGAEgASgJQge6SARyAhABEh8KCnJlcXVlc3RfaWQYAiABKAlCC7pICNgBAXIDsAEBIlsKG1N1Ym1pdFRpbWVsaW5lUmVuZGVyUmVxdWVzdBIbCgpwcm9qZWN0X2lkGAEgASgJQge6SARyAhABEh8KCnJlcXVlc3RfaWQYAiABKAlCC7pICNgBAXIDsAEBIjsKHFN1Ym1pdFRpbWVsaW5lUmVuZGVyUmVzcG9uc2USGwoDam9iGAEgASgLMg4ubWlsaW1vLnYxLkpvYiI0ChVFeHBvcnRUaW1lbGluZVJlcXVlc3QSGwoKcHJvamVjdF9pZBgBIAEoCUIHukgEcgIQASIrChZFeHBvcnRUaW1lbGluZVJlc3BvbnNlEhEKCW90aW9fanNvbhgBIAEoCSJ2ChVJbXBvcnRUaW1lbGluZVJlcXVlc3QSGwoKcHJvamVjdF9pZBgBIAEoCUIHukgEcgIQARIfCglvdGlvX2pzb24YAiABKAlCDLpICXIHEAEogJL0ARIfCgpyZXF1ZXN0X2lkGAMgASgJQgu6SAjYAQFyA7ABASI4ChZJbXBvcnRUaW1lbGluZVJlc3BvbnNlEh4KBXNob3RzGAEgAygLMg8ubWlsaW1vLnYxLlNob3QqjwEKClNjcmlwdE1vZGUSGwoXU0NSSVBUX01PREVfVU5TUEVDSUZJRUQQABIUChBTQ1JJUFRfTU9ERV9BVVRPEAESGgoWU0NSSVBUX01PREVfU0NSRUVOUExBWRACEhgKFFNDUklQVF9NT0RFX05VTUJFUkVEEAMSGAoUU0NSSVBUX01PREVfRlJFRUZPUk0QBCqxAQoIU2hvdFR5cGUSGQoVU0hPVF9UWVBFX1VOU1BFQ0lGSUVEEAASFgoSU0hPVF9UWVBFX0NMT1NFX1VQEAESFAoQU0hPVF9UWVBFX01FRElVTRACEhIKDlNIT1RfVFlQRV9XSURFEAMSGgoWU0hPVF9UWVBFX0VTVEFCTElTSElORxAEEhQKEFNIT1RfVFlQRV9JTlNFUlQQBRIWChJTSE9UX1RZUEVfVFJBQ0tJTkcQBiqRAQoKU2hvdFN0YXR1cxIbChdTSE9UX1NUQVRVU19VTlNQRUNJRklFRBAAEhcKE1NIT1RfU1RBVFVTX1BFTkRJTkcQARIaChZTSE9UX1NUQVRVU19HRU5FUkFUSU5HEAISGQoVU0hPVF9TVEFUVVNfQ09NUExFVEVEEAMSFgoSU0hPVF9TVEFUVVNfRkFJTEVEEAQy1BcKEVN0b3J5Ym9hcmRTZXJ2aWNlEpYBCgtQYXJzZVNjcmlwdBIdLm1pbGltby52MS5QYXJzZVNjcmlwdFJlcXVlc3QaHi5taWxpbW8udjEuUGFyc2VTY3JpcHRSZXNwb25zZSJIgtPkkwJCOgEqWis6ASoiJi92MS9wcm9qZWN0cy97cHJvamVjdF9pZH0vc2NyaXB0OnBhcnNlIhAvdjEvc2NyaXB0OnBhcnNlEosBCg1BaVBhcnNlU2NyaXB0Eh8ubWlsaW1vLnYxLkFpUGFyc2VTY3JpcHRSZXF1ZXN0GiAubWlsaW1vLnYxLkFpUGFyc2VTY3JpcHRSZXNwb25zZSI3gtPkkwIxOgEqIiwvdjEvcHJvamVjdHMve3Byb2plY3RfaWR9L3N0b3J5Ym9hcmQ6YWlQYXJzZRKRAQoNTWF0Y2hFbGVtZW50cxIfLm1pbGltby52MS5NYXRjaEVsZW1lbnRzUmVxdWVzdBogLm1pbGltby52MS5NYXRjaEVsZW1lbnRzUmVzcG9uc2UiPYLT5JMCNzoBKiIyL3YxL3Byb2plY3RzL3twcm9qZWN0X2lkfS9zdG9yeWJvYXJkOm1hdGNoRWxlbWVudHMSkwEKEENvbW1pdFN0b3J5Ym9hcmQSIi5taWxpbW8udjEuQ29tbWl0U3Rvcnlib2FyZFJlcXVlc3QaIy5taWxpbW8udjEuQ29tbWl0U3Rvcnlib2FyZFJlc3BvbnNlIjaC0+STAjA6ASoiKy92MS9wcm9qZWN0cy97cHJvamVjdF9pZH0vc3Rvcnlib2FyZDpjb21taXQSgAEKDUdldFN0b3J5Ym9hcmQSHy5taWxpbW8udjEuR2V0U3Rvcnlib2FyZFJlcXVlc3QaIC5taWxpbW8udjEuR2V0U3Rvcnlib2FyZFJlc3BvbnNlIiyC0+STAiYSJC92MS9wcm9qZWN0cy97cHJvamVjdF9pZH0vc3Rvcnlib2FyZBKGAQoIQWRkU2NlbmUSGi5taWxpbW8udjEuQWRkU2NlbmVSZXF1ZXN0GhsubWlsaW1vLnYxLkFkZFNjZW5lUmVzcG9uc2UiQYLT5JMCOzoFc2NlbmViBXNjZW5lIisvdjEvcHJvamVjdHMve3Byb2plY3RfaWR9L3N0b3J5Ym9hcmQvc2NlbmVzEnkKC1VwZGF0ZVNjZW5lEh0ubWlsaW1vLnYxLlVwZGF0ZVNjZW5lUmVxdWVzdBoeLm1pbGltby52MS5VcGRhdGVTY2VuZVJlc3BvbnNlIiuC0+STAiU6BXNjZW5lYgVzY2VuZTIVL3YxL3NjZW5lcy97c2NlbmUuaWR9EmsKC0RlbGV0ZVNjZW5lEh0ubWlsaW1vLnYxLkRlbGV0ZVNjZW5lUmVxdWVzdBoeLm1pbGltby52MS5EZWxldGVTY2VuZVJlc3BvbnNlIh2C0+STAhcqFS92MS9zY2VuZXMve3NjZW5lX2lkfRKAAQoHQWRkU2hvdBIZLm1pbGltby52MS5BZGRTaG90UmVxdWVzdBoaLm1pbGltby52MS5BZGRTaG90UmVzcG9uc2UiPoLT5JMCODoEc2hvdGIEc2hvdCIqL3YxL3Byb2plY3RzL3twcm9qZWN0X2lkfS9zdG9yeWJvYXJkL3Nob3RzEnIKClVwZGF0ZVNob3QSHC5taWxpbW8udjEuVXBkYXRlU2hvdFJlcXVlc3QaHS5taWxpbW8udjEuVXBkYXRlU2hvdFJlc3BvbnNlIieC0+STAiE6BHNob3RiBHNob3QyEy92MS9zaG90cy97c2hvdC5pZH0SZgoKRGVsZXRlU2hvdBIcLm1pbGltby52MS5EZWxldGVTaG90UmVxdWVzdBodLm1pbGltby52MS5EZWxldGVTaG90UmVzcG9uc2UiG4LT5JMCFSoTL3YxL3Nob3RzL3tzaG90X2lkfRJsCglTcGxpdFNob3QSGy5taWxpbW8udjEuU3BsaXRTaG90UmVxdWVzdBocLm1pbGltby52MS5TcGxpdFNob3RSZXNwb25zZSIkgtPkkwIeOgEqIhkvdjEvc2hvdHMve3Nob3RfaWR9OnNwbGl0EpIBCg1SZW9yZGVyU2NlbmVzEh8ubWlsaW1vLnYxLlJlb3JkZXJTY2VuZXNSZXF1ZXN0GiAubWlsaW1vLnYxLlJlb3JkZXJTY2VuZXNSZXNwb25zZSI+gtPkkwI4OgEqIjMvdjEvcHJvamVjdHMve3Byb2plY3RfaWR9L3N0b3J5Ym9hcmQvc2NlbmVzOnJlb3JkZXISjgEKDFJlb3JkZXJTaG90cxIeLm1pbGltby52MS5SZW9yZGVyU2hvdHNSZXF1ZXN0Gh8ubWlsaW1vLnYxLlJlb3JkZXJTaG90c1Jlc3BvbnNlIj2C0+STAjc6ASoiMi92MS9wcm9qZWN0cy97cHJvamVjdF9pZH0vc3Rvcnlib2FyZC9zaG90czpyZW9yZGVyElEKEkdlbmVyYXRlVGh1bWJuYWlscxIkLm1pbGltby52MS5HZW5lcmF0ZVRodW1ibmFpbHNSZXF1ZXN0GhMubWlsaW1vLnYxLkpvYkV2ZW50MAESnAEKEFN1Ym1pdFRodW1ibmFpbHMSIi5taWxpbW8udjEuU3VibWl0VGh1bWJuYWlsc1JlcXVlc3QaIy5taWxpbW8udjEuU3VibWl0VGh1bWJuYWlsc1Jlc3BvbnNlIj+C0+STAjk6ASpiA2pvYiIvL3YxL3Byb2plY3RzL3twcm9qZWN0X2lkfS9zdG9yeWJvYXJkOnRodW1ibmFpbHMSRQoMR2VuZXJhdGVTaG90Eh4ubWlsaW1vLnYxLkdlbmVyYXRlU2hvdFJlcXVlc3QaEy5taWxpbW8udjEuSm9iRXZlbnQwARJ3CgpTdWJtaXRTaG90EhwubWlsaW1vLnYxLlN1Ym1pdFNob3RSZXF1ZXN0Gh0ubWlsaW1vLnYxLlN1Ym1pdFNob3RSZXNwb25zZSIsgtPkkwImOgEqYgNqb2IiHC92MS9zaG90cy97c2hvdF9pZH06Z2VuZXJhdGUSRwoNR2VuZXJhdGVTaG90cxIfLm1pbGltby52MS5HZW5lcmF0ZVNob3RzUmVxdWVzdBoTLm1pbGltby52MS5Kb2JFdmVudDABEosBCgtTdWJtaXRTaG90cxIdLm1pbGltby52MS5TdWJtaXRTaG90c1JlcXVlc3QaHi5taWxpbW8udjEuU3VibWl0U2hvdHNSZXNwb25zZSI9gtPkkwI3OgEqYgNqb2IiLS92MS9wcm9qZWN0cy97cHJvamVjdF9pZH0vc3Rvcnlib2FyZDpnZW5lcmF0ZRJJCg5SZW5kZXJUaW1lbGluZRIgLm1pbGltby52MS5SZW5kZXJUaW1lbGluZVJlcXVlc3QaEy5taWxpbW8udjEuSm9iRXZlbnQwARKZAQoUU3VibWl0VGltZWxpbmVSZW5kZXISJi5taWxpbW8udjEuU3VibWl0VGltZWxpbmVSZW5kZXJSZXF1ZXN0GicubWlsaW1vLnYxLlN1Ym1pdFRpbWVsaW5lUmVuZGVyUmVzcG9uc2UiMILT5JMCKjoBKmIDam9iIiAvdjEvcHJvamVjdHMve3Byb2plY3RfaWR9OnJlbmRlchKIAQoORXhwb3J0VGltZWxpbmUSIC5taWxpbW8udjEuRXhwb3J0VGltZWxpbmVSZXF1ZXN0GiEubWlsaW1vLnYxLkV4cG9ydFRpbWVsaW5lUmVzcG9uc2UiMYLT5JMCKxIpL3YxL3Byb2plY3RzL3twcm9qZWN0X2lkfS90aW1lbGluZTpleHBvcnQSiwEKDkltcG9ydFRpbWVsaW5lEiAubWlsaW1vLnYxLkltcG9ydFRpbWVsaW5lUmVxdWVzdBohLm1pbGltby52MS5JbXBvcnRUaW1lbGluZVJlc3BvbnNlIjSC0+STAi46ASoiKS92MS9wcm9qZWN0cy97cHJvamVjdF9pZH0vdGltZWxpbmU6aW1wb3J0YgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_field_mask, file_milimo_v1_jobs, file_milimo_v1_video]);
+  fileDesc("ChptaWxpbW8vdjEvc3Rvcnlib2FyZC5wcm90bxIJbWlsaW1vLnYxIigKClNvdXJjZVNwYW4SDQoFc3RhcnQYASABKAUSCwoDZW5kGAIgASgFImIKCEtlcHRUZXh0EiEKBGtpbmQYASABKA4yEy5taWxpbW8udjEuS2VwdEtpbmQSDAoEdGV4dBgCIAEoCRIlCgZzb3VyY2UYAyABKAsyFS5taWxpbW8udjEuU291cmNlU3BhbiKvAQoLUGFyc2VkU2NlbmUSDwoHaGVhZGluZxgBIAEoCRIlCgZzb3VyY2UYAiABKAsyFS5taWxpbW8udjEuU291cmNlU3BhbhIkCgVzaG90cxgDIAMoCzIVLm1pbGltby52MS5QYXJzZWRTaG90EiEKBGtlcHQYBCADKAsyEy5taWxpbW8udjEuS2VwdFRleHQSDgoGbnVtYmVyGAUgASgJEg8KB2NvbnRlbnQYBiABKAki4AEKClBhcnNlZFNob3QSDgoGYWN0aW9uGAEgASgJEhAKCGRpYWxvZ3VlGAIgASgJEhEKCWNoYXJhY3RlchgDIAEoCRImCglzaG90X3R5cGUYBCABKA4yEy5taWxpbW8udjEuU2hvdFR5cGUSJQoGc291cmNlGAUgASgLMhUubWlsaW1vLnYxLlNvdXJjZVNwYW4SMQoQbWF0Y2hlZF9lbGVtZW50cxgGIAMoCzIXLm1pbGltby52MS5FbGVtZW50TWF0Y2gSDAoEZHVhbBgHIAEoCBINCgVsYWJlbBgIIAEoCSJqCgxFbGVtZW50TWF0Y2gSEgoKZWxlbWVudF9pZBgBIAEoCRIMCgRuYW1lGAIgASgJEhIKCmNvbmZpZGVuY2UYAyABKAESDgoGc2lnbmFsGAQgASgJEhQKDG1hdGNoZWRfdGV4dBgFIAEoCSJyCgVTY2VuZRIKCgJpZBgBIAEoCRISCgpwcm9qZWN0X2lkGAIgASgJEg0KBWluZGV4GAMgASgFEhYKBG5hbWUYBCABKAlCCLpIBXIDGOgHEiIKDnNjcmlwdF9jb250ZW50GAUgASgJQgq6SAdyBSjAlrECItIECgRTaG90EgoKAmlkGAEgASgJEhIKCnByb2plY3RfaWQYAiABKAkSEAoIc2NlbmVfaWQYAyABKAkSDQoFaW5kZXgYBCABKAUSIwoLdHJhY2tfaW5kZXgYBSABKAVCCbpIBhoEGAIoAEgAiAEBEhwKC3N0YXJ0X2ZyYW1lGAYgASgFQge6SAQaAigAEhgKB3RyaW1faW4YByABKAVCB7pIBBoCKAASGQoIdHJpbV9vdXQYCCABKAVCB7pIBBoCKAASGAoGYWN0aW9uGAkgASgJQgi6SAVyAxiQThIaCghkaWFsb2d1ZRgKIAEoCUIIukgFcgMYkE4SGwoJY2hhcmFjdGVyGAsgASgJQgi6SAVyAxjIARIwCglzaG90X3R5cGUYDCABKA4yEy5taWxpbW8udjEuU2hvdFR5cGVCCLpIBYIBAhABEjEKEG1hdGNoZWRfZWxlbWVudHMYDSADKAsyFy5taWxpbW8udjEuRWxlbWVudE1hdGNoEikKBXZpZGVvGA4gASgLMhoubWlsaW1vLnYxLlZpZGVvUGFyYW1ldGVycxIVCg1hdXRvX2NvbnRpbnVlGA8gASgIEhcKD2VuaGFuY2VkX3Byb21wdBgQIAEoCRIlCgZzdGF0dXMYESABKA4yFS5taWxpbW8udjEuU2hvdFN0YXR1cxITCgtsYXN0X2pvYl9pZBgSIAEoCRIWCg52aWRlb19hc3NldF9pZBgTIAEoCRIaChJ0aHVtYm5haWxfYXNzZXRfaWQYFCABKAlCDgoMX3RyYWNrX2luZGV4In4KElBhcnNlU2NyaXB0UmVxdWVzdBIcCgZzY3JpcHQYASABKAlCDLpICXIHEAEowJaxAhItCgRtb2RlGAIgASgOMhUubWlsaW1vLnYxLlNjcmlwdE1vZGVCCLpIBYIBAhABEhsKCnByb2plY3RfaWQYAyABKAlCB7pIBHICGEAiqgEKE1BhcnNlU2NyaXB0UmVzcG9uc2USJgoGc2NlbmVzGAEgAygLMhYubWlsaW1vLnYxLlBhcnNlZFNjZW5lEiMKBG1vZGUYAiABKA4yFS5taWxpbW8udjEuU2NyaXB0TW9kZRIOCgZyZWFzb24YAyABKAkSIQoEa2VwdBgEIAMoCzITLm1pbGltby52MS5LZXB0VGV4dBITCgtmaW5hbF9kcmFmdBgFIAEoCCJtChRBaVBhcnNlU2NyaXB0UmVxdWVzdBIbCgpwcm9qZWN0X2lkGAEgASgJQge6SARyAhABEhwKBnNjcmlwdBgCIAEoCUIMukgJcgcQASjAlrECEhEKBHNlZWQYAyABKA1IAIgBAUIHCgVfc2VlZCJoChVBaVBhcnNlU2NyaXB0UmVzcG9uc2USJgoGc2NlbmVzGAEgAygLMhYubWlsaW1vLnYxLlBhcnNlZFNjZW5lEg4KBnBhcnNlchgCIAEoCRIXCg9mYWxsYmFja19yZWFzb24YAyABKAkiagoUTWF0Y2hFbGVtZW50c1JlcXVlc3QSGwoKcHJvamVjdF9pZBgBIAEoCUIHukgEcgIQARImCgZzY2VuZXMYAiADKAsyFi5taWxpbW8udjEuUGFyc2VkU2NlbmUSDQoFc3RvcmUYAyABKAgiPwoVTWF0Y2hFbGVtZW50c1Jlc3BvbnNlEiYKBnNjZW5lcxgBIAMoCzIWLm1pbGltby52MS5QYXJzZWRTY2VuZSKwAQoXQ29tbWl0U3Rvcnlib2FyZFJlcXVlc3QSGwoKcHJvamVjdF9pZBgBIAEoCUIHukgEcgIQARIgCgZzY2VuZXMYAiADKAsyEC5taWxpbW8udjEuU2NlbmUSHgoFc2hvdHMYAyADKAsyDy5taWxpbW8udjEuU2hvdBIVCg12YWxpZGF0ZV9vbmx5GAQgASgIEh8KCnJlcXVlc3RfaWQYBSABKAlCC7pICNgBAXIDsAEBIq4BChhDb21taXRTdG9yeWJvYXJkUmVzcG9uc2USIAoGc2NlbmVzGAEgAygLMhAubWlsaW1vLnYxLlNjZW5lEh4KBXNob3RzGAIgAygLMg8ubWlsaW1vLnYxLlNob3QSKAoOZGVsZXRlZF9zY2VuZXMYAyADKAsyEC5taWxpbW8udjEuU2NlbmUSJgoNZGVsZXRlZF9zaG90cxgEIAMoCzIPLm1pbGltby52MS5TaG90IjMKFEdldFN0b3J5Ym9hcmRSZXF1ZXN0EhsKCnByb2plY3RfaWQYASABKAlCB7pIBHICEAEiWQoVR2V0U3Rvcnlib2FyZFJlc3BvbnNlEiAKBnNjZW5lcxgBIAMoCzIQLm1pbGltby52MS5TY2VuZRIeCgVzaG90cxgCIAMoCzIPLm1pbGltby52MS5TaG90IngKD0FkZFNjZW5lUmVxdWVzdBIbCgpwcm9qZWN0X2lkGAEgASgJQge6SARyAhABEicKBXNjZW5lGAIgASgLMhAubWlsaW1vLnYxLlNjZW5lQga6SAPIAQESHwoKcmVxdWVzdF9pZBgDIAEoCUILukgI2AEBcgOwAQEiMwoQQWRkU2NlbmVSZXNwb25zZRIfCgVzY2VuZRgBIAEoCzIQLm1pbGltby52MS5TY2VuZSKPAQoSVXBkYXRlU2NlbmVSZXF1ZXN0EicKBXNjZW5lGAEgASgLMhAubWlsaW1vLnYxLlNjZW5lQga6SAPIAQESLwoLdXBkYXRlX21hc2sYAiABKAsyGi5nb29nbGUucHJvdG9idWYuRmllbGRNYXNrEh8KCnJlcXVlc3RfaWQYAyABKAlCC7pICNgBAXIDsAEBIjYKE1VwZGF0ZVNjZW5lUmVzcG9uc2USHwoFc2NlbmUYASABKAsyEC5taWxpbW8udjEuU2NlbmUiLwoSRGVsZXRlU2NlbmVSZXF1ZXN0EhkKCHNjZW5lX2lkGAEgASgJQge6SARyAhABIhUKE0RlbGV0ZVNjZW5lUmVzcG9uc2UidQoOQWRkU2hvdFJlcXVlc3QSGwoKcHJvamVjdF9pZBgBIAEoCUIHukgEcgIQARIlCgRzaG90GAIgASgLMg8ubWlsaW1vLnYxLlNob3RCBrpIA8gBARIfCgpyZXF1ZXN0X2lkGAMgASgJQgu6SAjYAQFyA7ABASIwCg9BZGRTaG90UmVzcG9uc2USHQoEc2hvdBgBIAEoCzIPLm1pbGltby52MS5TaG90IowBChFVcGRhdGVTaG90UmVxdWVzdBIlCgRzaG90GAEgASgLMg8ubWlsaW1vLnYxLlNob3RCBrpIA8gBARIvCgt1cGRhdGVfbWFzaxgCIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5GaWVsZE1hc2sSHwoKcmVxdWVzdF9pZBgDIAEoCUILukgI2AEBcgOwAQEiMwoSVXBkYXRlU2hvdFJlc3BvbnNlEh0KBHNob3QYASABKAsyDy5taWxpbW8udjEuU2hvdCItChFEZWxldGVTaG90UmVxdWVzdBIYCgdzaG90X2lkGAEgASgJQge6SARyAhABIhQKEkRlbGV0ZVNob3RSZXNwb25zZSJlChBTcGxpdFNob3RSZXF1ZXN0EhgKB3Nob3RfaWQYASABKAlCB7pIBHICEAESFgoFZnJhbWUYAiABKAVCB7pIBBoCIAASHwoKcmVxdWVzdF9pZBgDIAEoCUILukgI2AEBcgOwAQEiVAoRU3BsaXRTaG90UmVzcG9uc2USHgoFZmlyc3QYASABKAsyDy5taWxpbW8udjEuU2hvdBIfCgZzZWNvbmQYAiABKAsyDy5taWxpbW8udjEuU2hvdCJGChRSZW9yZGVyU2NlbmVzUmVxdWVzdBIbCgpwcm9qZWN0X2lkGAEgASgJQge6SARyAhABEhEKCXNjZW5lX2lkcxgCIAMoCSI5ChVSZW9yZGVyU2NlbmVzUmVzcG9uc2USIAoGc2NlbmVzGAEgAygLMhAubWlsaW1vLnYxLlNjZW5lIlYKE1Jlb3JkZXJTaG90c1JlcXVlc3QSGwoKcHJvamVjdF9pZBgBIAEoCUIHukgEcgIQARIQCghzY2VuZV9pZBgCIAEoCRIQCghzaG90X2lkcxgDIAMoCSI2ChRSZW9yZGVyU2hvdHNSZXNwb25zZRIeCgVzaG90cxgBIAMoCzIPLm1pbGltby52MS5TaG90IowBChNUaHVtYm5haWxQYXJhbWV0ZXJzEhAKCHNob3RfaWRzGAEgAygJEh4KBXdpZHRoGAIgASgFQgq6SAcaBRiAIChASACIAQESHwoGaGVpZ2h0GAMgASgFQgq6SAcaBRiAIChASAGIAQESDQoFZm9yY2UYBCABKAhCCAoGX3dpZHRoQgkKB19oZWlnaHQinwEKGUdlbmVyYXRlVGh1bWJuYWlsc1JlcXVlc3QSGwoKcHJvamVjdF9pZBgBIAEoCUIHukgEcgIQARIyCgp0aHVtYm5haWxzGAIgASgLMh4ubWlsaW1vLnYxLlRodW1ibmFpbFBhcmFtZXRlcnMSHwoKcmVxdWVzdF9pZBgDIAEoCUILukgI2AEBcgOwAQESEAoIcHJldmlld3MYBCABKAgiiwEKF1N1Ym1pdFRodW1ibmFpbHNSZXF1ZXN0EhsKCnByb2plY3RfaWQYASABKAlCB7pIBHICEAESMgoKdGh1bWJuYWlscxgCIAEoCzIeLm1pbGltby52MS5UaHVtYm5haWxQYXJhbWV0ZXJzEh8KCnJlcXVlc3RfaWQYAyABKAlCC7pICNgBAXIDsAEBIjcKGFN1Ym1pdFRodW1ibmFpbHNSZXNwb25zZRIbCgNqb2IYASABKAsyDi5taWxpbW8udjEuSm9iImIKE0dlbmVyYXRlU2hvdFJlcXVlc3QSGAoHc2hvdF9pZBgBIAEoCUIHukgEcgIQARIfCgpyZXF1ZXN0X2lkGAIgASgJQgu6SAjYAQFyA7ABARIQCghwcmV2aWV3cxgDIAEoCCJOChFTdWJtaXRTaG90UmVxdWVzdBIYCgdzaG90X2lkGAEgASgJQge6SARyAhABEh8KCnJlcXVlc3RfaWQYAiABKAlCC7pICNgBAXIDsAEBIjEKElN1Ym1pdFNob3RSZXNwb25zZRIbCgNqb2IYASABKAsyDi5taWxpbW8udjEuSm9iIngKFEdlbmVyYXRlU2hvdHNSZXF1ZXN0EhsKCnByb2plY3RfaWQYASABKAlCB7pIBHICEAESEAoIc2hvdF9pZHMYAiADKAkSHwoKcmVxdWVzdF9pZBgDIAEoCUILukgI2AEBcgOwAQESEAoIcHJldmlld3MYBCABKAgiZAoSU3VibWl0U2hvdHNSZXF1ZXN0EhsKCnByb2plY3RfaWQYASABKAlCB7pIBHICEAESEAoIc2hvdF9pZHMYAiADKAkSHwoKcmVxdWVzdF9pZBgDIAEoCUILukgI2AEBcgOwAQEiMgoTU3VibWl0U2hvdHNSZXNwb25zZRIbCgNqb2IYASABKAsyDi5taWxpbW8udjEuSm9iIlUKFVJlbmRlclRpbWVsaW5lUmVxdWVzdBIbCgpwcm9qZWN0X2lkGAEgASgJQge6SARyAhABEh8KCnJlcXVlc3RfaWQYAiABKAlCC7pICNgBAXIDsAEBIlsKG1N1Ym1pdFRpbWVsaW5lUmVuZGVyUmVxdWVzdBIbCgpwcm9qZWN0X2lkGAEgASgJQge6SARyAhABEh8KCnJlcXVlc3RfaWQYAiABKAlCC7pICNgBAXIDsAEBIjsKHFN1Ym1pdFRpbWVsaW5lUmVuZGVyUmVzcG9uc2USGwoDam9iGAEgASgLMg4ubWlsaW1vLnYxLkpvYiI0ChVFeHBvcnRUaW1lbGluZVJlcXVlc3QSGwoKcHJvamVjdF9pZBgBIAEoCUIHukgEcgIQASIrChZFeHBvcnRUaW1lbGluZVJlc3BvbnNlEhEKCW90aW9fanNvbhgBIAEoCSJ2ChVJbXBvcnRUaW1lbGluZVJlcXVlc3QSGwoKcHJvamVjdF9pZBgBIAEoCUIHukgEcgIQARIfCglvdGlvX2pzb24YAiABKAlCDLpICXIHEAEogJL0ARIfCgpyZXF1ZXN0X2lkGAMgASgJQgu6SAjYAQFyA7ABASI4ChZJbXBvcnRUaW1lbGluZVJlc3BvbnNlEh4KBXNob3RzGAEgAygLMg8ubWlsaW1vLnYxLlNob3QqjwEKClNjcmlwdE1vZGUSGwoXU0NSSVBUX01PREVfVU5TUEVDSUZJRUQQABIUChBTQ1JJUFRfTU9ERV9BVVRPEAESGgoWU0NSSVBUX01PREVfU0NSRUVOUExBWRACEhgKFFNDUklQVF9NT0RFX05VTUJFUkVEEAMSGAoUU0NSSVBUX01PREVfRlJFRUZPUk0QBCqxAQoIU2hvdFR5cGUSGQoVU0hPVF9UWVBFX1VOU1BFQ0lGSUVEEAASFgoSU0hPVF9UWVBFX0NMT1NFX1VQEAESFAoQU0hPVF9UWVBFX01FRElVTRACEhIKDlNIT1RfVFlQRV9XSURFEAMSGgoWU0hPVF9UWVBFX0VTVEFCTElTSElORxAEEhQKEFNIT1RfVFlQRV9JTlNFUlQQBRIWChJTSE9UX1RZUEVfVFJBQ0tJTkcQBiqRAQoKU2hvdFN0YXR1cxIbChdTSE9UX1NUQVRVU19VTlNQRUNJRklFRBAAEhcKE1NIT1RfU1RBVFVTX1BFTkRJTkcQARIaChZTSE9UX1NUQVRVU19HRU5FUkFUSU5HEAISGQoVU0hPVF9TVEFUVVNfQ09NUExFVEVEEAMSFgoSU0hPVF9TVEFUVVNfRkFJTEVEEAQq0gEKCEtlcHRLaW5kEhkKFUtFUFRfS0lORF9VTlNQRUNJRklFRBAAEhgKFEtFUFRfS0lORF9USVRMRV9QQUdFEAESGAoUS0VQVF9LSU5EX1RSQU5TSVRJT04QAhIVChFLRVBUX0tJTkRfU0VDVElPThADEhYKEktFUFRfS0lORF9TWU5PUFNJUxAEEhIKDktFUFRfS0lORF9OT1RFEAUSFgoSS0VQVF9LSU5EX0JPTkVZQVJEEAYSHAoYS0VQVF9LSU5EX1BBR0VfRlVSTklUVVJFEAcypBcKEVN0b3J5Ym9hcmRTZXJ2aWNlEpYBCgtQYXJzZVNjcmlwdBIdLm1pbGltby52MS5QYXJzZVNjcmlwdFJlcXVlc3QaHi5taWxpbW8udjEuUGFyc2VTY3JpcHRSZXNwb25zZSJIgtPkkwJCOgEqWis6ASoiJi92MS9wcm9qZWN0cy97cHJvamVjdF9pZH0vc2NyaXB0OnBhcnNlIhAvdjEvc2NyaXB0OnBhcnNlEosBCg1BaVBhcnNlU2NyaXB0Eh8ubWlsaW1vLnYxLkFpUGFyc2VTY3JpcHRSZXF1ZXN0GiAubWlsaW1vLnYxLkFpUGFyc2VTY3JpcHRSZXNwb25zZSI3gtPkkwIxOgEqIiwvdjEvcHJvamVjdHMve3Byb2plY3RfaWR9L3N0b3J5Ym9hcmQ6YWlQYXJzZRKRAQoNTWF0Y2hFbGVtZW50cxIfLm1pbGltby52MS5NYXRjaEVsZW1lbnRzUmVxdWVzdBogLm1pbGltby52MS5NYXRjaEVsZW1lbnRzUmVzcG9uc2UiPYLT5JMCNzoBKiIyL3YxL3Byb2plY3RzL3twcm9qZWN0X2lkfS9zdG9yeWJvYXJkOm1hdGNoRWxlbWVudHMSkwEKEENvbW1pdFN0b3J5Ym9hcmQSIi5taWxpbW8udjEuQ29tbWl0U3Rvcnlib2FyZFJlcXVlc3QaIy5taWxpbW8udjEuQ29tbWl0U3Rvcnlib2FyZFJlc3BvbnNlIjaC0+STAjA6ASoiKy92MS9wcm9qZWN0cy97cHJvamVjdF9pZH0vc3Rvcnlib2FyZDpjb21taXQSgAEKDUdldFN0b3J5Ym9hcmQSHy5taWxpbW8udjEuR2V0U3Rvcnlib2FyZFJlcXVlc3QaIC5taWxpbW8udjEuR2V0U3Rvcnlib2FyZFJlc3BvbnNlIiyC0+STAiYSJC92MS9wcm9qZWN0cy97cHJvamVjdF9pZH0vc3Rvcnlib2FyZBJ/CghBZGRTY2VuZRIaLm1pbGltby52MS5BZGRTY2VuZVJlcXVlc3QaGy5taWxpbW8udjEuQWRkU2NlbmVSZXNwb25zZSI6gtPkkwI0OgVzY2VuZSIrL3YxL3Byb2plY3RzL3twcm9qZWN0X2lkfS9zdG9yeWJvYXJkL3NjZW5lcxJyCgtVcGRhdGVTY2VuZRIdLm1pbGltby52MS5VcGRhdGVTY2VuZVJlcXVlc3QaHi5taWxpbW8udjEuVXBkYXRlU2NlbmVSZXNwb25zZSIkgtPkkwIeOgVzY2VuZTIVL3YxL3NjZW5lcy97c2NlbmUuaWR9EmsKC0RlbGV0ZVNjZW5lEh0ubWlsaW1vLnYxLkRlbGV0ZVNjZW5lUmVxdWVzdBoeLm1pbGltby52MS5EZWxldGVTY2VuZVJlc3BvbnNlIh2C0+STAhcqFS92MS9zY2VuZXMve3NjZW5lX2lkfRJ6CgdBZGRTaG90EhkubWlsaW1vLnYxLkFkZFNob3RSZXF1ZXN0GhoubWlsaW1vLnYxLkFkZFNob3RSZXNwb25zZSI4gtPkkwIyOgRzaG90IiovdjEvcHJvamVjdHMve3Byb2plY3RfaWR9L3N0b3J5Ym9hcmQvc2hvdHMSbAoKVXBkYXRlU2hvdBIcLm1pbGltby52MS5VcGRhdGVTaG90UmVxdWVzdBodLm1pbGltby52MS5VcGRhdGVTaG90UmVzcG9uc2UiIYLT5JMCGzoEc2hvdDITL3YxL3Nob3RzL3tzaG90LmlkfRJmCgpEZWxldGVTaG90EhwubWlsaW1vLnYxLkRlbGV0ZVNob3RSZXF1ZXN0Gh0ubWlsaW1vLnYxLkRlbGV0ZVNob3RSZXNwb25zZSIbgtPkkwIVKhMvdjEvc2hvdHMve3Nob3RfaWR9EmwKCVNwbGl0U2hvdBIbLm1pbGltby52MS5TcGxpdFNob3RSZXF1ZXN0GhwubWlsaW1vLnYxLlNwbGl0U2hvdFJlc3BvbnNlIiSC0+STAh46ASoiGS92MS9zaG90cy97c2hvdF9pZH06c3BsaXQSkgEKDVJlb3JkZXJTY2VuZXMSHy5taWxpbW8udjEuUmVvcmRlclNjZW5lc1JlcXVlc3QaIC5taWxpbW8udjEuUmVvcmRlclNjZW5lc1Jlc3BvbnNlIj6C0+STAjg6ASoiMy92MS9wcm9qZWN0cy97cHJvamVjdF9pZH0vc3Rvcnlib2FyZC9zY2VuZXM6cmVvcmRlchKOAQoMUmVvcmRlclNob3RzEh4ubWlsaW1vLnYxLlJlb3JkZXJTaG90c1JlcXVlc3QaHy5taWxpbW8udjEuUmVvcmRlclNob3RzUmVzcG9uc2UiPYLT5JMCNzoBKiIyL3YxL3Byb2plY3RzL3twcm9qZWN0X2lkfS9zdG9yeWJvYXJkL3Nob3RzOnJlb3JkZXISUQoSR2VuZXJhdGVUaHVtYm5haWxzEiQubWlsaW1vLnYxLkdlbmVyYXRlVGh1bWJuYWlsc1JlcXVlc3QaEy5taWxpbW8udjEuSm9iRXZlbnQwARKXAQoQU3VibWl0VGh1bWJuYWlscxIiLm1pbGltby52MS5TdWJtaXRUaHVtYm5haWxzUmVxdWVzdBojLm1pbGltby52MS5TdWJtaXRUaHVtYm5haWxzUmVzcG9uc2UiOoLT5JMCNDoBKiIvL3YxL3Byb2plY3RzL3twcm9qZWN0X2lkfS9zdG9yeWJvYXJkOnRodW1ibmFpbHMSRQoMR2VuZXJhdGVTaG90Eh4ubWlsaW1vLnYxLkdlbmVyYXRlU2hvdFJlcXVlc3QaEy5taWxpbW8udjEuSm9iRXZlbnQwARJyCgpTdWJtaXRTaG90EhwubWlsaW1vLnYxLlN1Ym1pdFNob3RSZXF1ZXN0Gh0ubWlsaW1vLnYxLlN1Ym1pdFNob3RSZXNwb25zZSIngtPkkwIhOgEqIhwvdjEvc2hvdHMve3Nob3RfaWR9OmdlbmVyYXRlEkcKDUdlbmVyYXRlU2hvdHMSHy5taWxpbW8udjEuR2VuZXJhdGVTaG90c1JlcXVlc3QaEy5taWxpbW8udjEuSm9iRXZlbnQwARKGAQoLU3VibWl0U2hvdHMSHS5taWxpbW8udjEuU3VibWl0U2hvdHNSZXF1ZXN0Gh4ubWlsaW1vLnYxLlN1Ym1pdFNob3RzUmVzcG9uc2UiOILT5JMCMjoBKiItL3YxL3Byb2plY3RzL3twcm9qZWN0X2lkfS9zdG9yeWJvYXJkOmdlbmVyYXRlEkkKDlJlbmRlclRpbWVsaW5lEiAubWlsaW1vLnYxLlJlbmRlclRpbWVsaW5lUmVxdWVzdBoTLm1pbGltby52MS5Kb2JFdmVudDABEpQBChRTdWJtaXRUaW1lbGluZVJlbmRlchImLm1pbGltby52MS5TdWJtaXRUaW1lbGluZVJlbmRlclJlcXVlc3QaJy5taWxpbW8udjEuU3VibWl0VGltZWxpbmVSZW5kZXJSZXNwb25zZSIrgtPkkwIlOgEqIiAvdjEvcHJvamVjdHMve3Byb2plY3RfaWR9OnJlbmRlchKIAQoORXhwb3J0VGltZWxpbmUSIC5taWxpbW8udjEuRXhwb3J0VGltZWxpbmVSZXF1ZXN0GiEubWlsaW1vLnYxLkV4cG9ydFRpbWVsaW5lUmVzcG9uc2UiMYLT5JMCKxIpL3YxL3Byb2plY3RzL3twcm9qZWN0X2lkfS90aW1lbGluZTpleHBvcnQSiwEKDkltcG9ydFRpbWVsaW5lEiAubWlsaW1vLnYxLkltcG9ydFRpbWVsaW5lUmVxdWVzdBohLm1pbGltby52MS5JbXBvcnRUaW1lbGluZVJlc3BvbnNlIjSC0+STAi46ASoiKS92MS9wcm9qZWN0cy97cHJvamVjdF9pZH0vdGltZWxpbmU6aW1wb3J0YgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_field_mask, file_milimo_v1_jobs, file_milimo_v1_video]);
 
 /**
  * A part of the script: Unicode characters from `start` (included) to `end` (excluded).
@@ -45,11 +45,40 @@ export const SourceSpanSchema: GenMessage<SourceSpan> = /*@__PURE__*/
   messageDesc(file_milimo_v1_storyboard, 0);
 
 /**
+ * A text of the script that makes no shot and is not lost.
+ *
+ * @generated from message milimo.v1.KeptText
+ */
+export type KeptText = Message<"milimo.v1.KeptText"> & {
+  /**
+   * @generated from field: milimo.v1.KeptKind kind = 1;
+   */
+  kind: KeptKind;
+
+  /**
+   * @generated from field: string text = 2;
+   */
+  text: string;
+
+  /**
+   * @generated from field: milimo.v1.SourceSpan source = 3;
+   */
+  source?: SourceSpan | undefined;
+};
+
+/**
+ * Describes the message milimo.v1.KeptText.
+ * Use `create(KeptTextSchema)` to create a new message.
+ */
+export const KeptTextSchema: GenMessage<KeptText> = /*@__PURE__*/
+  messageDesc(file_milimo_v1_storyboard, 1);
+
+/**
  * @generated from message milimo.v1.ParsedScene
  */
 export type ParsedScene = Message<"milimo.v1.ParsedScene"> & {
   /**
-   * "" for text before the first heading.
+   * "" for text before the first heading, and where there are no headings.
    *
    * @generated from field: string heading = 1;
    */
@@ -66,11 +95,23 @@ export type ParsedScene = Message<"milimo.v1.ParsedScene"> & {
   shots: ParsedShot[];
 
   /**
-   * What the syntax hides from the picture: notes, synopses, sections, transitions.
-   *
-   * @generated from field: repeated string notes = 4;
+   * @generated from field: repeated milimo.v1.KeptText kept = 4;
    */
-  notes: string[];
+  kept: KeptText[];
+
+  /**
+   * The scene's number as written, such as "12A".
+   *
+   * @generated from field: string number = 5;
+   */
+  number: string;
+
+  /**
+   * The scene's source; of a Final Draft document, the same as plain text.
+   *
+   * @generated from field: string content = 6;
+   */
+  content: string;
 };
 
 /**
@@ -78,50 +119,61 @@ export type ParsedScene = Message<"milimo.v1.ParsedScene"> & {
  * Use `create(ParsedSceneSchema)` to create a new message.
  */
 export const ParsedSceneSchema: GenMessage<ParsedScene> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 1);
+  messageDesc(file_milimo_v1_storyboard, 2);
 
 /**
  * @generated from message milimo.v1.ParsedShot
  */
 export type ParsedShot = Message<"milimo.v1.ParsedShot"> & {
   /**
+   * Of a dialogue: its parentheticals.
+   *
    * @generated from field: string action = 1;
    */
   action: string;
 
   /**
-   * "" when nobody speaks.
+   * The spoken words; "" when nobody speaks.
    *
    * @generated from field: string dialogue = 2;
    */
   dialogue: string;
 
   /**
+   * The cue with its extensions, such as "MARY (V.O.)".
+   *
    * @generated from field: string character = 3;
    */
   character: string;
 
   /**
-   * How it is spoken.
-   *
-   * @generated from field: string parenthetical = 4;
-   */
-  parenthetical: string;
-
-  /**
-   * @generated from field: milimo.v1.ShotType shot_type = 5;
+   * @generated from field: milimo.v1.ShotType shot_type = 4;
    */
   shotType: ShotType;
 
   /**
-   * @generated from field: milimo.v1.SourceSpan source = 6;
+   * @generated from field: milimo.v1.SourceSpan source = 5;
    */
   source?: SourceSpan | undefined;
 
   /**
-   * @generated from field: repeated milimo.v1.ElementMatch matched_elements = 7;
+   * @generated from field: repeated milimo.v1.ElementMatch matched_elements = 6;
    */
   matchedElements: ElementMatch[];
+
+  /**
+   * Spoken together with the dialogue before it.
+   *
+   * @generated from field: bool dual = 7;
+   */
+  dual: boolean;
+
+  /**
+   * The item's number as written, such as "Shot #3".
+   *
+   * @generated from field: string label = 8;
+   */
+  label: string;
 };
 
 /**
@@ -129,7 +181,7 @@ export type ParsedShot = Message<"milimo.v1.ParsedShot"> & {
  * Use `create(ParsedShotSchema)` to create a new message.
  */
 export const ParsedShotSchema: GenMessage<ParsedShot> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 2);
+  messageDesc(file_milimo_v1_storyboard, 3);
 
 /**
  * @generated from message milimo.v1.ElementMatch
@@ -172,7 +224,7 @@ export type ElementMatch = Message<"milimo.v1.ElementMatch"> & {
  * Use `create(ElementMatchSchema)` to create a new message.
  */
 export const ElementMatchSchema: GenMessage<ElementMatch> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 3);
+  messageDesc(file_milimo_v1_storyboard, 4);
 
 /**
  * @generated from message milimo.v1.Scene
@@ -213,7 +265,7 @@ export type Scene = Message<"milimo.v1.Scene"> & {
  * Use `create(SceneSchema)` to create a new message.
  */
 export const SceneSchema: GenMessage<Scene> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 4);
+  messageDesc(file_milimo_v1_storyboard, 5);
 
 /**
  * @generated from message milimo.v1.Shot
@@ -341,7 +393,7 @@ export type Shot = Message<"milimo.v1.Shot"> & {
  * Use `create(ShotSchema)` to create a new message.
  */
 export const ShotSchema: GenMessage<Shot> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 5);
+  messageDesc(file_milimo_v1_storyboard, 6);
 
 /**
  * @generated from message milimo.v1.ParseScriptRequest
@@ -372,7 +424,7 @@ export type ParseScriptRequest = Message<"milimo.v1.ParseScriptRequest"> & {
  * Use `create(ParseScriptRequestSchema)` to create a new message.
  */
 export const ParseScriptRequestSchema: GenMessage<ParseScriptRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 6);
+  messageDesc(file_milimo_v1_storyboard, 7);
 
 /**
  * @generated from message milimo.v1.ParseScriptResponse
@@ -398,11 +450,18 @@ export type ParseScriptResponse = Message<"milimo.v1.ParseScriptResponse"> & {
   reason: string;
 
   /**
-   * Title page: key and value.
+   * The title page, and what stands before the first scene.
    *
-   * @generated from field: map<string, string> title_page = 4;
+   * @generated from field: repeated milimo.v1.KeptText kept = 4;
    */
-  titlePage: { [key: string]: string };
+  kept: KeptText[];
+
+  /**
+   * Whether the script is a Final Draft document; offsets then count in its text.
+   *
+   * @generated from field: bool final_draft = 5;
+   */
+  finalDraft: boolean;
 };
 
 /**
@@ -410,7 +469,7 @@ export type ParseScriptResponse = Message<"milimo.v1.ParseScriptResponse"> & {
  * Use `create(ParseScriptResponseSchema)` to create a new message.
  */
 export const ParseScriptResponseSchema: GenMessage<ParseScriptResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 7);
+  messageDesc(file_milimo_v1_storyboard, 8);
 
 /**
  * @generated from message milimo.v1.AiParseScriptRequest
@@ -437,7 +496,7 @@ export type AiParseScriptRequest = Message<"milimo.v1.AiParseScriptRequest"> & {
  * Use `create(AiParseScriptRequestSchema)` to create a new message.
  */
 export const AiParseScriptRequestSchema: GenMessage<AiParseScriptRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 8);
+  messageDesc(file_milimo_v1_storyboard, 9);
 
 /**
  * @generated from message milimo.v1.AiParseScriptResponse
@@ -468,7 +527,7 @@ export type AiParseScriptResponse = Message<"milimo.v1.AiParseScriptResponse"> &
  * Use `create(AiParseScriptResponseSchema)` to create a new message.
  */
 export const AiParseScriptResponseSchema: GenMessage<AiParseScriptResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 9);
+  messageDesc(file_milimo_v1_storyboard, 10);
 
 /**
  * @generated from message milimo.v1.MatchElementsRequest
@@ -499,7 +558,7 @@ export type MatchElementsRequest = Message<"milimo.v1.MatchElementsRequest"> & {
  * Use `create(MatchElementsRequestSchema)` to create a new message.
  */
 export const MatchElementsRequestSchema: GenMessage<MatchElementsRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 10);
+  messageDesc(file_milimo_v1_storyboard, 11);
 
 /**
  * @generated from message milimo.v1.MatchElementsResponse
@@ -516,7 +575,7 @@ export type MatchElementsResponse = Message<"milimo.v1.MatchElementsResponse"> &
  * Use `create(MatchElementsResponseSchema)` to create a new message.
  */
 export const MatchElementsResponseSchema: GenMessage<MatchElementsResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 11);
+  messageDesc(file_milimo_v1_storyboard, 12);
 
 /**
  * @generated from message milimo.v1.CommitStoryboardRequest
@@ -557,7 +616,7 @@ export type CommitStoryboardRequest = Message<"milimo.v1.CommitStoryboardRequest
  * Use `create(CommitStoryboardRequestSchema)` to create a new message.
  */
 export const CommitStoryboardRequestSchema: GenMessage<CommitStoryboardRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 12);
+  messageDesc(file_milimo_v1_storyboard, 13);
 
 /**
  * @generated from message milimo.v1.CommitStoryboardResponse
@@ -591,7 +650,7 @@ export type CommitStoryboardResponse = Message<"milimo.v1.CommitStoryboardRespon
  * Use `create(CommitStoryboardResponseSchema)` to create a new message.
  */
 export const CommitStoryboardResponseSchema: GenMessage<CommitStoryboardResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 13);
+  messageDesc(file_milimo_v1_storyboard, 14);
 
 /**
  * @generated from message milimo.v1.GetStoryboardRequest
@@ -608,7 +667,7 @@ export type GetStoryboardRequest = Message<"milimo.v1.GetStoryboardRequest"> & {
  * Use `create(GetStoryboardRequestSchema)` to create a new message.
  */
 export const GetStoryboardRequestSchema: GenMessage<GetStoryboardRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 14);
+  messageDesc(file_milimo_v1_storyboard, 15);
 
 /**
  * @generated from message milimo.v1.GetStoryboardResponse
@@ -630,7 +689,7 @@ export type GetStoryboardResponse = Message<"milimo.v1.GetStoryboardResponse"> &
  * Use `create(GetStoryboardResponseSchema)` to create a new message.
  */
 export const GetStoryboardResponseSchema: GenMessage<GetStoryboardResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 15);
+  messageDesc(file_milimo_v1_storyboard, 16);
 
 /**
  * @generated from message milimo.v1.AddSceneRequest
@@ -657,7 +716,7 @@ export type AddSceneRequest = Message<"milimo.v1.AddSceneRequest"> & {
  * Use `create(AddSceneRequestSchema)` to create a new message.
  */
 export const AddSceneRequestSchema: GenMessage<AddSceneRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 16);
+  messageDesc(file_milimo_v1_storyboard, 17);
 
 /**
  * @generated from message milimo.v1.AddSceneResponse
@@ -674,7 +733,7 @@ export type AddSceneResponse = Message<"milimo.v1.AddSceneResponse"> & {
  * Use `create(AddSceneResponseSchema)` to create a new message.
  */
 export const AddSceneResponseSchema: GenMessage<AddSceneResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 17);
+  messageDesc(file_milimo_v1_storyboard, 18);
 
 /**
  * @generated from message milimo.v1.UpdateSceneRequest
@@ -701,7 +760,7 @@ export type UpdateSceneRequest = Message<"milimo.v1.UpdateSceneRequest"> & {
  * Use `create(UpdateSceneRequestSchema)` to create a new message.
  */
 export const UpdateSceneRequestSchema: GenMessage<UpdateSceneRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 18);
+  messageDesc(file_milimo_v1_storyboard, 19);
 
 /**
  * @generated from message milimo.v1.UpdateSceneResponse
@@ -718,7 +777,7 @@ export type UpdateSceneResponse = Message<"milimo.v1.UpdateSceneResponse"> & {
  * Use `create(UpdateSceneResponseSchema)` to create a new message.
  */
 export const UpdateSceneResponseSchema: GenMessage<UpdateSceneResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 19);
+  messageDesc(file_milimo_v1_storyboard, 20);
 
 /**
  * @generated from message milimo.v1.DeleteSceneRequest
@@ -735,7 +794,7 @@ export type DeleteSceneRequest = Message<"milimo.v1.DeleteSceneRequest"> & {
  * Use `create(DeleteSceneRequestSchema)` to create a new message.
  */
 export const DeleteSceneRequestSchema: GenMessage<DeleteSceneRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 20);
+  messageDesc(file_milimo_v1_storyboard, 21);
 
 /**
  * @generated from message milimo.v1.DeleteSceneResponse
@@ -748,7 +807,7 @@ export type DeleteSceneResponse = Message<"milimo.v1.DeleteSceneResponse"> & {
  * Use `create(DeleteSceneResponseSchema)` to create a new message.
  */
 export const DeleteSceneResponseSchema: GenMessage<DeleteSceneResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 21);
+  messageDesc(file_milimo_v1_storyboard, 22);
 
 /**
  * @generated from message milimo.v1.AddShotRequest
@@ -775,7 +834,7 @@ export type AddShotRequest = Message<"milimo.v1.AddShotRequest"> & {
  * Use `create(AddShotRequestSchema)` to create a new message.
  */
 export const AddShotRequestSchema: GenMessage<AddShotRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 22);
+  messageDesc(file_milimo_v1_storyboard, 23);
 
 /**
  * @generated from message milimo.v1.AddShotResponse
@@ -792,7 +851,7 @@ export type AddShotResponse = Message<"milimo.v1.AddShotResponse"> & {
  * Use `create(AddShotResponseSchema)` to create a new message.
  */
 export const AddShotResponseSchema: GenMessage<AddShotResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 23);
+  messageDesc(file_milimo_v1_storyboard, 24);
 
 /**
  * @generated from message milimo.v1.UpdateShotRequest
@@ -819,7 +878,7 @@ export type UpdateShotRequest = Message<"milimo.v1.UpdateShotRequest"> & {
  * Use `create(UpdateShotRequestSchema)` to create a new message.
  */
 export const UpdateShotRequestSchema: GenMessage<UpdateShotRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 24);
+  messageDesc(file_milimo_v1_storyboard, 25);
 
 /**
  * @generated from message milimo.v1.UpdateShotResponse
@@ -836,7 +895,7 @@ export type UpdateShotResponse = Message<"milimo.v1.UpdateShotResponse"> & {
  * Use `create(UpdateShotResponseSchema)` to create a new message.
  */
 export const UpdateShotResponseSchema: GenMessage<UpdateShotResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 25);
+  messageDesc(file_milimo_v1_storyboard, 26);
 
 /**
  * @generated from message milimo.v1.DeleteShotRequest
@@ -853,7 +912,7 @@ export type DeleteShotRequest = Message<"milimo.v1.DeleteShotRequest"> & {
  * Use `create(DeleteShotRequestSchema)` to create a new message.
  */
 export const DeleteShotRequestSchema: GenMessage<DeleteShotRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 26);
+  messageDesc(file_milimo_v1_storyboard, 27);
 
 /**
  * @generated from message milimo.v1.DeleteShotResponse
@@ -866,7 +925,7 @@ export type DeleteShotResponse = Message<"milimo.v1.DeleteShotResponse"> & {
  * Use `create(DeleteShotResponseSchema)` to create a new message.
  */
 export const DeleteShotResponseSchema: GenMessage<DeleteShotResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 27);
+  messageDesc(file_milimo_v1_storyboard, 28);
 
 /**
  * @generated from message milimo.v1.SplitShotRequest
@@ -895,7 +954,7 @@ export type SplitShotRequest = Message<"milimo.v1.SplitShotRequest"> & {
  * Use `create(SplitShotRequestSchema)` to create a new message.
  */
 export const SplitShotRequestSchema: GenMessage<SplitShotRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 28);
+  messageDesc(file_milimo_v1_storyboard, 29);
 
 /**
  * @generated from message milimo.v1.SplitShotResponse
@@ -917,7 +976,7 @@ export type SplitShotResponse = Message<"milimo.v1.SplitShotResponse"> & {
  * Use `create(SplitShotResponseSchema)` to create a new message.
  */
 export const SplitShotResponseSchema: GenMessage<SplitShotResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 29);
+  messageDesc(file_milimo_v1_storyboard, 30);
 
 /**
  * @generated from message milimo.v1.ReorderScenesRequest
@@ -941,7 +1000,7 @@ export type ReorderScenesRequest = Message<"milimo.v1.ReorderScenesRequest"> & {
  * Use `create(ReorderScenesRequestSchema)` to create a new message.
  */
 export const ReorderScenesRequestSchema: GenMessage<ReorderScenesRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 30);
+  messageDesc(file_milimo_v1_storyboard, 31);
 
 /**
  * @generated from message milimo.v1.ReorderScenesResponse
@@ -958,7 +1017,7 @@ export type ReorderScenesResponse = Message<"milimo.v1.ReorderScenesResponse"> &
  * Use `create(ReorderScenesResponseSchema)` to create a new message.
  */
 export const ReorderScenesResponseSchema: GenMessage<ReorderScenesResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 31);
+  messageDesc(file_milimo_v1_storyboard, 32);
 
 /**
  * @generated from message milimo.v1.ReorderShotsRequest
@@ -987,7 +1046,7 @@ export type ReorderShotsRequest = Message<"milimo.v1.ReorderShotsRequest"> & {
  * Use `create(ReorderShotsRequestSchema)` to create a new message.
  */
 export const ReorderShotsRequestSchema: GenMessage<ReorderShotsRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 32);
+  messageDesc(file_milimo_v1_storyboard, 33);
 
 /**
  * @generated from message milimo.v1.ReorderShotsResponse
@@ -1004,7 +1063,7 @@ export type ReorderShotsResponse = Message<"milimo.v1.ReorderShotsResponse"> & {
  * Use `create(ReorderShotsResponseSchema)` to create a new message.
  */
 export const ReorderShotsResponseSchema: GenMessage<ReorderShotsResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 33);
+  messageDesc(file_milimo_v1_storyboard, 34);
 
 /**
  * @generated from message milimo.v1.ThumbnailParameters
@@ -1044,7 +1103,7 @@ export type ThumbnailParameters = Message<"milimo.v1.ThumbnailParameters"> & {
  * Use `create(ThumbnailParametersSchema)` to create a new message.
  */
 export const ThumbnailParametersSchema: GenMessage<ThumbnailParameters> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 34);
+  messageDesc(file_milimo_v1_storyboard, 35);
 
 /**
  * @generated from message milimo.v1.GenerateThumbnailsRequest
@@ -1076,7 +1135,7 @@ export type GenerateThumbnailsRequest = Message<"milimo.v1.GenerateThumbnailsReq
  * Use `create(GenerateThumbnailsRequestSchema)` to create a new message.
  */
 export const GenerateThumbnailsRequestSchema: GenMessage<GenerateThumbnailsRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 35);
+  messageDesc(file_milimo_v1_storyboard, 36);
 
 /**
  * @generated from message milimo.v1.SubmitThumbnailsRequest
@@ -1103,7 +1162,7 @@ export type SubmitThumbnailsRequest = Message<"milimo.v1.SubmitThumbnailsRequest
  * Use `create(SubmitThumbnailsRequestSchema)` to create a new message.
  */
 export const SubmitThumbnailsRequestSchema: GenMessage<SubmitThumbnailsRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 36);
+  messageDesc(file_milimo_v1_storyboard, 37);
 
 /**
  * @generated from message milimo.v1.SubmitThumbnailsResponse
@@ -1120,7 +1179,7 @@ export type SubmitThumbnailsResponse = Message<"milimo.v1.SubmitThumbnailsRespon
  * Use `create(SubmitThumbnailsResponseSchema)` to create a new message.
  */
 export const SubmitThumbnailsResponseSchema: GenMessage<SubmitThumbnailsResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 37);
+  messageDesc(file_milimo_v1_storyboard, 38);
 
 /**
  * @generated from message milimo.v1.GenerateShotRequest
@@ -1147,7 +1206,7 @@ export type GenerateShotRequest = Message<"milimo.v1.GenerateShotRequest"> & {
  * Use `create(GenerateShotRequestSchema)` to create a new message.
  */
 export const GenerateShotRequestSchema: GenMessage<GenerateShotRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 38);
+  messageDesc(file_milimo_v1_storyboard, 39);
 
 /**
  * @generated from message milimo.v1.SubmitShotRequest
@@ -1169,7 +1228,7 @@ export type SubmitShotRequest = Message<"milimo.v1.SubmitShotRequest"> & {
  * Use `create(SubmitShotRequestSchema)` to create a new message.
  */
 export const SubmitShotRequestSchema: GenMessage<SubmitShotRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 39);
+  messageDesc(file_milimo_v1_storyboard, 40);
 
 /**
  * @generated from message milimo.v1.SubmitShotResponse
@@ -1186,7 +1245,7 @@ export type SubmitShotResponse = Message<"milimo.v1.SubmitShotResponse"> & {
  * Use `create(SubmitShotResponseSchema)` to create a new message.
  */
 export const SubmitShotResponseSchema: GenMessage<SubmitShotResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 40);
+  messageDesc(file_milimo_v1_storyboard, 41);
 
 /**
  * @generated from message milimo.v1.GenerateShotsRequest
@@ -1220,7 +1279,7 @@ export type GenerateShotsRequest = Message<"milimo.v1.GenerateShotsRequest"> & {
  * Use `create(GenerateShotsRequestSchema)` to create a new message.
  */
 export const GenerateShotsRequestSchema: GenMessage<GenerateShotsRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 41);
+  messageDesc(file_milimo_v1_storyboard, 42);
 
 /**
  * @generated from message milimo.v1.SubmitShotsRequest
@@ -1249,7 +1308,7 @@ export type SubmitShotsRequest = Message<"milimo.v1.SubmitShotsRequest"> & {
  * Use `create(SubmitShotsRequestSchema)` to create a new message.
  */
 export const SubmitShotsRequestSchema: GenMessage<SubmitShotsRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 42);
+  messageDesc(file_milimo_v1_storyboard, 43);
 
 /**
  * @generated from message milimo.v1.SubmitShotsResponse
@@ -1266,7 +1325,7 @@ export type SubmitShotsResponse = Message<"milimo.v1.SubmitShotsResponse"> & {
  * Use `create(SubmitShotsResponseSchema)` to create a new message.
  */
 export const SubmitShotsResponseSchema: GenMessage<SubmitShotsResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 43);
+  messageDesc(file_milimo_v1_storyboard, 44);
 
 /**
  * @generated from message milimo.v1.RenderTimelineRequest
@@ -1288,7 +1347,7 @@ export type RenderTimelineRequest = Message<"milimo.v1.RenderTimelineRequest"> &
  * Use `create(RenderTimelineRequestSchema)` to create a new message.
  */
 export const RenderTimelineRequestSchema: GenMessage<RenderTimelineRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 44);
+  messageDesc(file_milimo_v1_storyboard, 45);
 
 /**
  * @generated from message milimo.v1.SubmitTimelineRenderRequest
@@ -1310,7 +1369,7 @@ export type SubmitTimelineRenderRequest = Message<"milimo.v1.SubmitTimelineRende
  * Use `create(SubmitTimelineRenderRequestSchema)` to create a new message.
  */
 export const SubmitTimelineRenderRequestSchema: GenMessage<SubmitTimelineRenderRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 45);
+  messageDesc(file_milimo_v1_storyboard, 46);
 
 /**
  * @generated from message milimo.v1.SubmitTimelineRenderResponse
@@ -1327,7 +1386,7 @@ export type SubmitTimelineRenderResponse = Message<"milimo.v1.SubmitTimelineRend
  * Use `create(SubmitTimelineRenderResponseSchema)` to create a new message.
  */
 export const SubmitTimelineRenderResponseSchema: GenMessage<SubmitTimelineRenderResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 46);
+  messageDesc(file_milimo_v1_storyboard, 47);
 
 /**
  * @generated from message milimo.v1.ExportTimelineRequest
@@ -1344,7 +1403,7 @@ export type ExportTimelineRequest = Message<"milimo.v1.ExportTimelineRequest"> &
  * Use `create(ExportTimelineRequestSchema)` to create a new message.
  */
 export const ExportTimelineRequestSchema: GenMessage<ExportTimelineRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 47);
+  messageDesc(file_milimo_v1_storyboard, 48);
 
 /**
  * @generated from message milimo.v1.ExportTimelineResponse
@@ -1363,7 +1422,7 @@ export type ExportTimelineResponse = Message<"milimo.v1.ExportTimelineResponse">
  * Use `create(ExportTimelineResponseSchema)` to create a new message.
  */
 export const ExportTimelineResponseSchema: GenMessage<ExportTimelineResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 48);
+  messageDesc(file_milimo_v1_storyboard, 49);
 
 /**
  * @generated from message milimo.v1.ImportTimelineRequest
@@ -1392,7 +1451,7 @@ export type ImportTimelineRequest = Message<"milimo.v1.ImportTimelineRequest"> &
  * Use `create(ImportTimelineRequestSchema)` to create a new message.
  */
 export const ImportTimelineRequestSchema: GenMessage<ImportTimelineRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 49);
+  messageDesc(file_milimo_v1_storyboard, 50);
 
 /**
  * @generated from message milimo.v1.ImportTimelineResponse
@@ -1409,7 +1468,7 @@ export type ImportTimelineResponse = Message<"milimo.v1.ImportTimelineResponse">
  * Use `create(ImportTimelineResponseSchema)` to create a new message.
  */
 export const ImportTimelineResponseSchema: GenMessage<ImportTimelineResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_storyboard, 50);
+  messageDesc(file_milimo_v1_storyboard, 51);
 
 /**
  * @generated from enum milimo.v1.ScriptMode
@@ -1538,6 +1597,63 @@ export enum ShotStatus {
  */
 export const ShotStatusSchema: GenEnum<ShotStatus> = /*@__PURE__*/
   enumDesc(file_milimo_v1_storyboard, 2);
+
+/**
+ * @generated from enum milimo.v1.KeptKind
+ */
+export enum KeptKind {
+  /**
+   * @generated from enum value: KEPT_KIND_UNSPECIFIED = 0;
+   */
+  UNSPECIFIED = 0,
+
+  /**
+   * An entry of the title page, key included.
+   *
+   * @generated from enum value: KEPT_KIND_TITLE_PAGE = 1;
+   */
+  TITLE_PAGE = 1,
+
+  /**
+   * @generated from enum value: KEPT_KIND_TRANSITION = 2;
+   */
+  TRANSITION = 2,
+
+  /**
+   * @generated from enum value: KEPT_KIND_SECTION = 3;
+   */
+  SECTION = 3,
+
+  /**
+   * @generated from enum value: KEPT_KIND_SYNOPSIS = 4;
+   */
+  SYNOPSIS = 4,
+
+  /**
+   * @generated from enum value: KEPT_KIND_NOTE = 5;
+   */
+  NOTE = 5,
+
+  /**
+   * Text that the writer has taken out.
+   *
+   * @generated from enum value: KEPT_KIND_BONEYARD = 6;
+   */
+  BONEYARD = 6,
+
+  /**
+   * Headers and footers of a Final Draft document.
+   *
+   * @generated from enum value: KEPT_KIND_PAGE_FURNITURE = 7;
+   */
+  PAGE_FURNITURE = 7,
+}
+
+/**
+ * Describes the enum milimo.v1.KeptKind.
+ */
+export const KeptKindSchema: GenEnum<KeptKind> = /*@__PURE__*/
+  enumDesc(file_milimo_v1_storyboard, 3);
 
 /**
  * Turns scripts into scenes and shots, links them to elements, makes their pictures and videos, and cuts the film.

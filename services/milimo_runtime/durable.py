@@ -1,0 +1,78 @@
+"""Durable execution: what was begun is finished after a crash. The only module that knows DBOS.
+
+A workflow's id is the job's id. A step that was recorded is not run again when its workflow recovers: the recorded
+outcome is handed back instead.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
+from sqlalchemy import make_url
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_WORKFLOW: Final = "run_job"
+
+
+class DurableEngine:
+    """Runs one kind of workflow, a job, in threads of this process. DBOS allows one engine per process."""
+
+    def __init__(self, *, service: str, version: int, url: str, executor_id: str, run: Callable[[str], str]) -> None:
+        """Prepares the engine; nothing runs before `launch`.
+
+        Args:
+            service: such as "video"; names the workflows, so that no other process of the mesh takes them up.
+            version: raised only when the order of a workflow's steps changes: open jobs of another version fail.
+            url: SQLAlchemy URL of the engine's own SQLite file, or of a PostgreSQL database where it gets a schema.
+            executor_id: unique per process of the service, stable over restarts: what it left behind is recovered.
+            run: the workflow; gets the job's id and returns its outcome.
+        """
+        parsed = make_url(url)
+        if parsed.get_backend_name() == "sqlite" and parsed.database:
+            _use_write_ahead_log(Path(parsed.database))
+        config: DBOSConfig = {
+            "name": f"milimo-{service}",
+            "application_version": f"{service}-{version}",
+            "executor_id": f"{service}-{executor_id}",
+            "system_database_url": url,
+            "dbos_system_schema": f"dbos_{service}",
+            "serializer": DBOSPortableJSONSerializer(),
+            "log_level": "WARNING",
+            "enable_otlp": False,
+        }
+        DBOS(config=config)
+        # A job that kills its process each time must not do so for ever.
+        self._workflow = DBOS.workflow(name=_WORKFLOW, max_recovery_attempts=20)(run)
+
+    def launch(self) -> None:
+        """Opens the database and takes up what an earlier process of the same executor id left unfinished. Blocks."""
+        DBOS.launch()
+
+    def start(self, job_id: str) -> None:
+        """Starts the job's workflow in a thread; does nothing when there is one already. Blocks for a commit."""
+        with SetWorkflowID(job_id):
+            DBOS.start_workflow(self._workflow, job_id)
+
+    @staticmethod
+    def step(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        """Runs `work` as a durable step of the current workflow and returns its JSON outcome, now or on recovery."""
+        return DBOS.run_step({"name": name}, work)
+
+    def close(self, *, wait_s: float) -> None:
+        """Stops; workflows that are not done after `wait_s` seconds are taken up at the next launch. Blocks."""
+        DBOS.destroy(workflow_completion_timeout_sec=round(wait_s))
+
+
+def _use_write_ahead_log(path: Path) -> None:
+    """DBOS leaves SQLite's journal as it is, and commits take several times as long with the default one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    connection = sqlite3.connect(path)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+    finally:
+        connection.close()

@@ -1,0 +1,38 @@
+"""Names a process beyond the reuse of its id: when it started, and in which pid namespace."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def start_ticks(pid: int) -> int | None:
+    """When the process started, in clock ticks since boot: field 22 of /proc/PID/stat (proc(5)).
+
+    None when there is no such process, or it has ended and only waits to be reaped; 0 where the platform has no /proc.
+    """
+    if not Path("/proc/self/stat").exists():
+        return 0 if _answers(pid) else None
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return None
+    # The name in parentheses may hold anything; what follows it does not.
+    fields = text[text.rindex(")") + 2 :].split()
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def _answers(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def pid_namespace() -> int:
+    """The inode of this process's pid namespace; 0 where the platform has none."""
+    path = Path("/proc/self/ns/pid")
+    return path.stat().st_ino if path.exists() else 0

@@ -1,0 +1,301 @@
+"""One attempt at a job, as the program that does the work sees it: events, results, memory, cancellation."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+import time
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
+
+from milimo_runtime.database import now
+from milimo_runtime.durable import DurableEngine
+from milimo_runtime.errors import MilimoError
+from milimo_runtime.failures import failure_of
+from milimo_runtime.jobs import (
+    ChunkCommitted,
+    Failure,
+    Job,
+    JobEvent,
+    JobState,
+    Notice,
+    Preview,
+    Progress,
+    QueuePosition,
+)
+from milimo_runtime.lease_terms import LeaseLost
+from milimo_runtime.observer import JobCancelled
+from milimo_runtime.progress import Reached, Stage, StageProgress, StageSpeeds
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from PIL.Image import Image
+
+    from milimo_runtime.assets import Asset
+    from milimo_runtime.job_feed import JobFeed
+    from milimo_runtime.job_store import JobStore
+    from milimo_runtime.jobs import DurableBody, EphemeralBody
+    from milimo_runtime.lease_terms import QueuePlace
+    from milimo_runtime.residency import Residency, Turn
+
+M = TypeVar("M")
+
+_PREVIEW_QUALITY: Final = 80
+# A lease can be lost through no fault of the job: the arbiter revoked it, or a stopped process woke up too late.
+_LEASE_ATTEMPTS: Final = 5
+
+
+class JobDraining(BaseException):
+    """The process is going down: the job is left as it is and taken up after the restart. Not an error of the job."""
+
+
+class JobFailed(Exception):
+    """A step failed; what is told of it was recorded with the step."""
+
+    def __init__(self, failure: Failure) -> None:
+        super().__init__(failure.message)
+        self.failure = failure
+
+
+class LeaseTakenAgain(MilimoError):
+    """The lease was lost each time that the step was begun."""
+
+    status = "UNAVAILABLE"
+    default_reason = "LEASE_LOST"
+
+    def __init__(self, step: str) -> None:
+        super().__init__(f"the accelerator's memory was taken away {_LEASE_ATTEMPTS} times during {step}; try again")
+
+
+class Program(Protocol):
+    """What a service does for one kind of job."""
+
+    def run(self, run: JobRun) -> None:
+        """Does the work, from a thread; the same calls in the same order whenever the job is taken up again.
+
+        Returns when the job has succeeded. Raises JobCancelled, MilimoError or JobFailed.
+        """
+
+
+@dataclass
+class Signals:
+    """What may stop a job from outside; checked at each step."""
+
+    cancelled: threading.Event = field(default_factory=threading.Event)
+    draining: threading.Event = field(default_factory=threading.Event)
+    # Rouses the job while it waits, so that it looks at once.
+    rouse: Callable[[], None] = lambda: None
+
+    def cancel(self) -> None:
+        """The job was cancelled: it ends at its next step."""
+        self.cancelled.set()
+        self.rouse()
+
+    def drain(self) -> None:
+        """The process goes down: the job is left at its next step."""
+        self.draining.set()
+        self.rouse()
+
+    def check(self) -> None:
+        """Raises JobDraining or JobCancelled when that was asked."""
+        if self.draining.is_set():
+            raise JobDraining
+        if self.cancelled.is_set():
+            raise JobCancelled
+
+
+class JobRun:
+    """One attempt at a job. Used by one thread."""
+
+    def __init__(self, *, job: Job, store: JobStore, feed: JobFeed, signals: Signals, speeds: StageSpeeds) -> None:
+        """`job` is the row as the attempt began."""
+        self.job = job
+        self.signals = signals
+        self._store = store
+        self._feed = feed
+        self._speeds = speeds
+        self._sequence = job.last_sequence
+        self._state = job.state
+        self._place: QueuePlace | None = None
+
+    @contextlib.contextmanager
+    def turn(self, residency: Residency[M]) -> Iterator[Turn[M]]:
+        """Waits for accelerator memory and yields the loaded model. The job is RUNNING inside.
+
+        Raises:
+            JobCancelled: while it waited.
+            MilimoError: the model could not be loaded.
+        """
+        self.enter(JobState.WAITING_FOR_LEASE)
+        self.signals.rouse = partial(residency.wake, self.job.id)
+        with residency.turn(self.job.id, self.job.priority, self._waiting) as turn:
+            self.enter(JobState.RUNNING)
+            yield turn
+
+    def step(
+        self,
+        name: str,
+        residency: Residency[M],
+        stages: Sequence[Stage],
+        work: Callable[[M, JobObserver], Mapping[str, Any]],
+    ) -> Mapping[str, Any]:
+        """Does `work` on the model as a durable step: once it is recorded it is not done again, also after a crash.
+
+        A step whose lease is lost on the way is begun anew under the next one.
+
+        Returns:
+            What `work` returned, as JSON.
+
+        Raises:
+            JobCancelled, JobFailed: also when the step was recorded by an earlier attempt.
+        """
+        for number in range(_LEASE_ATTEMPTS):
+
+            def attempt() -> dict[str, Any]:
+                return self._outcome(residency, stages, work)
+
+            outcome = DurableEngine.step(f"{name}#{number}", attempt)
+            if "done" in outcome:
+                done: Mapping[str, Any] = outcome["done"]
+                return done
+            if outcome.get("cancelled"):
+                raise JobCancelled
+            if "failure" in outcome:
+                failure = outcome["failure"]
+                raise JobFailed(
+                    Failure(code=failure["code"], message=failure["message"], details=tuple(failure["details"]))
+                )
+            self.notice("LEASE_LOST", "the accelerator's memory was taken away; the step begins anew")
+        raise JobFailed(failure_of(LeaseTakenAgain(name)))
+
+    def _outcome(
+        self,
+        residency: Residency[M],
+        stages: Sequence[Stage],
+        work: Callable[[M, JobObserver], Mapping[str, Any]],
+    ) -> dict[str, Any]:
+        """Whatever comes of the step, as JSON: DBOS records it. Only JobDraining and JobTakenOver pass through."""
+        try:
+            with self.turn(residency) as turn:
+                observer = JobObserver(self, stages, self._speeds, turn.check)
+                return {"done": dict(work(turn.model, observer))}
+        except JobCancelled:
+            return {"cancelled": True}
+        except LeaseLost:
+            return {"lease_lost": True}
+        except MilimoError as error:
+            failure = failure_of(error)
+            return {"failure": {"code": failure.code, "message": failure.message, "details": list(failure.details)}}
+
+    def enter(self, state: JobState, *, reason: str = "") -> None:
+        """Moves the job to a state and tells its watchers. Raises JobTakenOver."""
+        self._state = state
+        self.tell(self._store.enter(self.job.id, self.job.attempt, state, reason=reason))
+
+    def append(self, body: DurableBody) -> None:
+        """Adds a durable event. Raises JobTakenOver."""
+        self.tell(self._store.append(self.job.id, self.job.attempt, body))
+
+    def notice(self, code: str, text: str) -> None:
+        """Tells the user something, durably."""
+        self.append(Notice(code=code, text=text))
+
+    def chunk(self, chunk: int, chunks: int) -> None:
+        """Tells that a chunk is stored."""
+        self.append(ChunkCommitted(chunk=chunk, chunks=chunks))
+
+    def commit(self, asset: Asset, *, fraction: float) -> Asset:
+        """Stores a result, once per artefact name: a second time finds the first. Raises JobTakenOver."""
+        stored, event = self._store.commit_artefact(self.job.id, self.job.attempt, asset, fraction=fraction)
+        self.tell(event)
+        return stored
+
+    def committed(self, artefact: str) -> Asset | None:
+        """A result that this or an earlier attempt stored."""
+        return self._store.artefact(self.job.id, artefact)
+
+    def tell(self, event: JobEvent | None) -> None:
+        """Passes a durable event on to the watchers."""
+        if event is not None:
+            self._sequence = event.sequence
+            self._feed.publish(event)
+
+    def mention(self, body: EphemeralBody) -> None:
+        """Passes on what is not kept."""
+        event = JobEvent(
+            job_id=self.job.id,
+            sequence=self._sequence,
+            state=self._state,
+            subject=self.job.subject,
+            time=now(),
+            body=body,
+        )
+        self._feed.publish(event)
+
+    @property
+    def wants_previews(self) -> bool:
+        """Whether anybody would see a preview."""
+        return self._feed.wants_previews(self.job.id)
+
+    def _waiting(self, place: QueuePlace) -> None:
+        """Called by the residency while the job waits; what it raises leaves the queue."""
+        self.signals.check()
+        if place != self._place:
+            self._place = place
+            self.mention(QueuePosition(position=place.position, eta_s=None, reason=place.reason))
+
+
+class JobObserver:
+    """Tells the watchers what the engine reports, and the engine when to stop: the `Observer` of a job."""
+
+    def __init__(
+        self, run: JobRun, stages: Sequence[Stage], speeds: StageSpeeds, check_lease: Callable[[], None]
+    ) -> None:
+        self._run = run
+        self._check_lease = check_lease
+        self._progress = StageProgress(stages, speeds, floor=run.job.fraction)
+
+    @property
+    def fraction(self) -> float:
+        """How far the job is."""
+        return self._progress.fraction
+
+    def begin(self, stage: str, steps: int) -> None:
+        """A stage begins."""
+        self._check()
+        self._tell(self._progress.begin(stage, steps, time.monotonic()))
+
+    def advance(self, steps: int = 1) -> None:
+        """Steps of the current stage are done."""
+        self._tell(self._progress.advance(steps, time.monotonic()))
+        self._check()
+
+    def preview(self, render: Callable[[], Image]) -> None:
+        """Shows a picture of the result so far, when somebody looks."""
+        if self._run.wants_previews:
+            image = render()
+            data = io.BytesIO()
+            image.convert("RGB").save(data, "JPEG", quality=_PREVIEW_QUALITY)
+            self._run.mention(Preview(image=data.getvalue(), width=image.width, height=image.height))
+
+    def notice(self, code: str, text: str) -> None:
+        """Tells the user something, durably."""
+        self._run.notice(code, text)
+
+    def _check(self) -> None:
+        self._run.signals.check()
+        self._check_lease()
+
+    def _tell(self, reached: Reached) -> None:
+        self._run.mention(
+            Progress(
+                stage=reached.stage,
+                step=reached.step,
+                steps=reached.steps,
+                fraction=reached.fraction,
+                eta_s=reached.eta_s,
+            )
+        )

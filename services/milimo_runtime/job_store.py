@@ -1,0 +1,359 @@
+"""The durable side of jobs: their rows and events. Every method is one transaction."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+from sqlalchemy.exc import IntegrityError
+
+from milimo_runtime.assets import Asset, assets_of_job, from_row, new_id, require_project, to_row
+from milimo_runtime.database import now
+from milimo_runtime.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from milimo_runtime.jobs import (
+    DURABLE_BODIES,
+    FINAL_STATES,
+    OPEN_STATES,
+    Accepted,
+    ArtefactCommitted,
+    DurableBody,
+    Failed,
+    Failure,
+    Job,
+    JobEvent,
+    JobKind,
+    JobState,
+    NewJob,
+    StateChanged,
+    Subject,
+)
+from milimo_runtime.lease_terms import Priority
+from milimo_runtime.schema import AssetRow, JobEventRow, JobRow
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+
+    from sqlalchemy.orm import Session
+
+    from milimo_runtime.database import Database
+
+
+class JobTakenOver(Exception):
+    """Another attempt works on the job, or it has ended: whoever meets this stops and commits nothing."""
+
+
+class JobStore:
+    """Reads and writes jobs. Blocking: coroutines call through `asyncio.to_thread`."""
+
+    def __init__(self, database: Database) -> None:
+        """Works on the application's database."""
+        self._database = database
+
+    def submit(self, new: NewJob, *, service: str, worker_address: str) -> tuple[Job, bool]:
+        """Records a job and its first event.
+
+        Returns:
+            The job, and whether it is new: a request id that was used before finds its first job.
+
+        Raises:
+            NotFound: there is no such project.
+            AlreadyExists: the request id was used with another request.
+        """
+        try:
+            return self._submit(new, service=service, worker_address=worker_address)
+        except IntegrityError:
+            # Somebody else inserted the same request id between our look and our insert: PostgreSQL alone lets that be.
+            return self._submit(new, service=service, worker_address=worker_address)
+
+    def _submit(self, new: NewJob, *, service: str, worker_address: str) -> tuple[Job, bool]:
+        with self._database.write() as session:
+            if new.request_id:
+                row = session.scalar(select(JobRow).where(JobRow.request_id == new.request_id))
+                if row is not None:
+                    if row.request_hash != new.request_hash:
+                        raise AlreadyExists(f"request_id: {new.request_id} was used before, with another request")
+                    return _job(session, row), False
+            require_project(session, new.subject.project_id)
+            time = now()
+            row = JobRow(
+                id=new_id(),
+                kind=new.kind.value,
+                service=service,
+                worker_address=worker_address,
+                project_id=new.subject.project_id,
+                shot_id=new.subject.shot_id or None,
+                element_id=new.subject.element_id or None,
+                state=JobState.QUEUED.value,
+                priority=int(new.priority),
+                attempt=0,
+                parameters=dict(new.parameters),
+                request_id=new.request_id or None,
+                request_hash=new.request_hash,
+                retry_of=new.retry_of or None,
+                cancel_requested=False,
+                keep_partial=False,
+                last_sequence=0,
+                fraction=0.0,
+                error=None,
+                created_at=time,
+                started_at=None,
+                ended_at=None,
+            )
+            session.add(row)
+            session.flush()
+            _append(session, row, Accepted())
+            return _job(session, row), True
+
+    def get(self, job_id: str) -> Job:
+        """The job. Raises NotFound."""
+        with self._database.read() as session:
+            return _job(session, _require(session, job_id))
+
+    def list(
+        self,
+        *,
+        project_id: str = "",
+        states: Collection[JobState] = (),
+        service: str = "",
+        before: str = "",
+        limit: int,
+    ) -> Sequence[Job]:
+        """Jobs, newest first, at most `limit`. `before` is the id of the last job of the page before.
+
+        Raises:
+            InvalidArgument: `before` names no job.
+        """
+        query = select(JobRow).order_by(JobRow.created_at.desc(), JobRow.id.desc()).limit(limit)
+        if project_id:
+            query = query.where(JobRow.project_id == project_id)
+        if states:
+            query = query.where(JobRow.state.in_([state.value for state in states]))
+        if service:
+            query = query.where(JobRow.service == service)
+        with self._database.read() as session:
+            if before:
+                last = session.get(JobRow, before)
+                if last is None:
+                    raise InvalidArgument("page_token", "is not one that this list has given out")
+                earlier = (JobRow.created_at < last.created_at) | (
+                    (JobRow.created_at == last.created_at) & (JobRow.id < last.id)
+                )
+                query = query.where(earlier)
+            return [_job(session, row) for row in session.scalars(query)]
+
+    def open_jobs(self, service: str) -> Sequence[str]:
+        """The ids of the service's jobs that have not ended, the oldest first."""
+        states = [state.value for state in OPEN_STATES]
+        query = select(JobRow.id).where(JobRow.service == service, JobRow.state.in_(states)).order_by(JobRow.created_at)
+        with self._database.read() as session:
+            return session.scalars(query).all()
+
+    def events(self, job_id: str, *, after: int = 0) -> Sequence[JobEvent]:
+        """The durable events with a sequence above `after`, in order. Raises NotFound when there is no such job."""
+        query = (
+            select(JobEventRow)
+            .where(JobEventRow.job_id == job_id, JobEventRow.sequence > after)
+            .order_by(JobEventRow.sequence)
+        )
+        with self._database.read() as session:
+            subject = _subject(_require(session, job_id))
+            return [_event(row, subject) for row in session.scalars(query)]
+
+    def begin_attempt(self, job_id: str) -> tuple[Job, Sequence[JobEvent]]:
+        """Counts a new attempt; a further one first sends the job back to QUEUED, with the reason RECOVERED.
+
+        Raises:
+            JobTakenOver: the job has ended.
+        """
+        with self._database.write() as session:
+            row = _require(session, job_id)
+            if JobState(row.state).final:
+                raise JobTakenOver(job_id)
+            row.attempt += 1
+            events = []
+            if row.attempt > 1:
+                row.state = JobState.QUEUED.value
+                events.append(_append(session, row, StateChanged(attempt=row.attempt, reason="RECOVERED")))
+            return _job(session, row), events
+
+    def enter(self, job_id: str, attempt: int, state: JobState, *, reason: str = "") -> JobEvent | None:
+        """Moves the job to a state that is not final; None when it is there already. Raises JobTakenOver."""
+        with self._database.write() as session:
+            row = _owned(session, job_id, attempt)
+            if row.state == state.value:
+                return None
+            row.state = state.value
+            if state is JobState.RUNNING and row.started_at is None:
+                row.started_at = now()
+            return _append(session, row, StateChanged(attempt=attempt, reason=reason))
+
+    def append(self, job_id: str, attempt: int, body: DurableBody) -> JobEvent:
+        """Adds an event that changes no state. Raises JobTakenOver."""
+        with self._database.write() as session:
+            return _append(session, _owned(session, job_id, attempt), body)
+
+    def commit_artefact(
+        self, job_id: str, attempt: int, asset: Asset, *, fraction: float
+    ) -> tuple[Asset, JobEvent | None]:
+        """Stores a result. One of the same name that is there already wins: the event is then None.
+
+        Raises:
+            JobTakenOver: another attempt owns the job.
+        """
+        with self._database.write() as session:
+            row = _owned(session, job_id, attempt)
+            query = select(AssetRow).where(AssetRow.job_id == job_id, AssetRow.artefact == asset.artefact)
+            earlier = session.scalar(query)
+            if earlier is not None:
+                return from_row(earlier), None
+            session.add(to_row(asset))
+            row.fraction = max(row.fraction, fraction)
+            return asset, _append(session, row, ArtefactCommitted(asset=asset.to_json()))
+
+    def artefact(self, job_id: str, name: str) -> Asset | None:
+        """A result that was committed before."""
+        query = select(AssetRow).where(AssetRow.job_id == job_id, AssetRow.artefact == name)
+        with self._database.read() as session:
+            row = session.scalar(query)
+            return None if row is None else from_row(row)
+
+    def finish(self, job_id: str, attempt: int, state: JobState, *, failure: Failure | None = None) -> JobEvent:
+        """Ends the job. Raises JobTakenOver."""
+        if state not in FINAL_STATES:
+            raise ValueError(f"{state} is not final")
+        with self._database.write() as session:
+            row = _owned(session, job_id, attempt)
+            row.state = state.value
+            row.ended_at = now()
+            if state is JobState.SUCCEEDED:
+                row.fraction = 1.0
+            if failure is not None:
+                row.error = {**asdict(failure), "details": list(failure.details)}
+                return _append(session, row, Failed(failure=failure))
+            return _append(session, row, StateChanged(attempt=attempt))
+
+    def request_cancel(self, job_id: str, *, keep_partial: bool) -> Job:
+        """Marks the job as to be cancelled; one that has ended stays as it is. Raises NotFound."""
+        with self._database.write() as session:
+            row = _require(session, job_id)
+            if not JobState(row.state).final:
+                row.cancel_requested = True
+                row.keep_partial = keep_partial
+            return _job(session, row)
+
+    def retry(self, job_id: str, *, request_id: str) -> tuple[Job, bool]:
+        """A new job with the same request. Raises NotFound, AlreadyExists, FailedPrecondition (it has not ended)."""
+        job = self.get(job_id)
+        if not job.state.final:
+            raise FailedPrecondition(f"job_id: the job is {job.state.value}; only one that has ended can be retried")
+        new = NewJob(
+            kind=job.kind,
+            subject=job.subject,
+            parameters=job.parameters,
+            priority=job.priority,
+            request_id=request_id,
+            request_hash=f"retry {job_id}",
+            retry_of=job_id,
+        )
+        return self.submit(new, service=job.service, worker_address=job.worker_address)
+
+    def delete(self, job_id: str) -> None:
+        """Removes an ended job and its events; its assets stay. Raises NotFound, FailedPrecondition."""
+        with self._database.write() as session:
+            row = _require(session, job_id)
+            if not JobState(row.state).final:
+                raise FailedPrecondition(f"job_id: the job is {row.state}; cancel it before it is deleted")
+            session.delete(row)
+
+
+def _require(session: Session, job_id: str) -> JobRow:
+    row = session.get(JobRow, job_id)
+    if row is None:
+        raise NotFound("job", job_id)
+    return row
+
+
+def _owned(session: Session, job_id: str, attempt: int) -> JobRow:
+    """The row, if this attempt still owns the job. PostgreSQL locks it until the transaction's end."""
+    row = session.scalar(select(JobRow).where(JobRow.id == job_id).with_for_update())
+    if row is None or row.attempt != attempt or JobState(row.state).final:
+        raise JobTakenOver(job_id)
+    return row
+
+
+def _append(session: Session, row: JobRow, body: DurableBody) -> JobEvent:
+    """Adds the next event of the job."""
+    row.last_sequence += 1
+    stored = JobEventRow(
+        job_id=row.id, sequence=row.last_sequence, kind=body.kind, state=row.state, body=asdict(body), time=now()
+    )
+    session.add(stored)
+    return _event(stored, _subject(row))
+
+
+def _subject(row: JobRow) -> Subject:
+    return Subject(project_id=row.project_id, shot_id=row.shot_id or "", element_id=row.element_id or "")
+
+
+def _event(row: JobEventRow, subject: Subject) -> JobEvent:
+    return JobEvent(
+        job_id=row.job_id,
+        sequence=row.sequence,
+        state=JobState(row.state),
+        subject=subject,
+        time=row.time,
+        body=_body(row.kind, row.body),
+    )
+
+
+def _body(kind: str, value: dict[str, Any]) -> DurableBody:
+    if kind == Failed.kind:
+        return Failed(failure=_failure(value["failure"]))
+    body: DurableBody = DURABLE_BODIES[kind](**value)
+    return body
+
+
+def _failure(value: dict[str, Any]) -> Failure:
+    return Failure(code=value["code"], message=value["message"], details=tuple(value["details"]))
+
+
+def _job(session: Session, row: JobRow) -> Job:
+    return Job(
+        id=row.id,
+        kind=JobKind(row.kind),
+        service=row.service,
+        worker_address=row.worker_address,
+        subject=_subject(row),
+        state=JobState(row.state),
+        priority=Priority(row.priority),
+        attempt=row.attempt,
+        parameters=row.parameters,
+        retry_of=row.retry_of or "",
+        cancel_requested=row.cancel_requested,
+        keep_partial=row.keep_partial,
+        last_sequence=row.last_sequence,
+        fraction=row.fraction,
+        failure=None if row.error is None else _failure(row.error),
+        created_at=row.created_at,
+        started_at=row.started_at,
+        ended_at=row.ended_at,
+        assets=assets_of_job(session, row.id),
+    )
+
+
+def as_accepted(job: Job) -> Job:
+    """The job as its first event showed it."""
+    return replace(
+        job,
+        state=JobState.QUEUED,
+        attempt=0,
+        cancel_requested=False,
+        keep_partial=False,
+        last_sequence=1,
+        fraction=0.0,
+        failure=None,
+        started_at=None,
+        ended_at=None,
+        assets=(),
+    )

@@ -1,0 +1,419 @@
+"""A worker's end of a lease: asks the arbiter, keeps the lease alive, and knows by itself when it is lost.
+
+The holder trusts no message for its own safety: each heartbeat that is answered carries it to that heartbeat's sending
+time plus the TTL less a margin, on this process's monotonic clock. Past that it stops, whether or not it hears
+anything; the arbiter gives the memory to somebody else only after the full TTL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import time
+from typing import TYPE_CHECKING, Final
+
+import grpc
+import grpc.aio
+from google.protobuf import duration_pb2
+from milimo.v1 import arbiter_pb2, arbiter_pb2_grpc, common_pb2
+
+from milimo_runtime.channels import CLIENT_OPTIONS
+from milimo_runtime.errors import MilimoError
+from milimo_runtime.identity import pid_namespace, start_ticks
+from milimo_runtime.lease_terms import Claim, Grant, LeaseLost, Priority, QueuePlace, ReclaimWish
+from milimo_runtime.statuses import from_rpc_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    Call = grpc.aio.StreamStreamCall[arbiter_pb2.LeaseRequest, arbiter_pb2.LeaseResponse]
+
+log = logging.getLogger(__name__)
+
+# Parts of the TTL: a heartbeat is sent this often, and the holder stops this long before the arbiter gives up.
+_HEARTBEATS_PER_TTL: Final = 6
+_MARGIN_OF_TTL: Final = 0.25
+# Pauses between attempts to reach the arbiter, in seconds.
+_FIRST_PAUSE_S: Final = 0.05
+_LONGEST_PAUSE_S: Final = 1.0
+
+# What a call ends with when the arbiter has stopped or restarts, rather than refused.
+_GONE: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL})
+
+_PRIORITIES: Final = {
+    Priority.LOW: common_pb2.PRIORITY_LOW,
+    Priority.NORMAL: common_pb2.PRIORITY_NORMAL,
+    Priority.HIGH: common_pb2.PRIORITY_HIGH,
+}
+
+
+def _acquire_message(request: Claim, resume_token: str = "") -> arbiter_pb2.LeaseRequest:
+    min_hold = duration_pb2.Duration()
+    min_hold.FromNanoseconds(round(request.min_hold_s * 1e9))
+    return arbiter_pb2.LeaseRequest(
+        acquire=arbiter_pb2.Acquire(
+            tenant=request.tenant,
+            footprints=[
+                arbiter_pb2.Footprint(
+                    name=grade.name, bytes=grade.bytes, devices=grade.devices, load_seconds=grade.load_seconds
+                )
+                for grade in request.grades
+            ],
+            priority=_PRIORITIES[request.priority],
+            min_hold=min_hold,
+            job_id=request.job_id,
+            resume_token=resume_token,
+            process=arbiter_pb2.ProcessIdentity(
+                pid=os.getpid(), start_ticks=start_ticks(os.getpid()) or 0, pid_namespace=pid_namespace()
+            ),
+        )
+    )
+
+
+def _heartbeat(sequence: int, used: int | None) -> arbiter_pb2.LeaseRequest:
+    return arbiter_pb2.LeaseRequest(heartbeat=arbiter_pb2.Heartbeat(sequence=sequence, used_bytes=used))
+
+
+def arbiter_channel(address: str) -> grpc.aio.Channel:
+    """A channel for leases. Without the interceptors of other channels: a stream that lives for hours is no span."""
+    return grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS)
+
+
+class _Broken(Exception):
+    """The stream has ended, and not in peace: the arbiter has stopped, or cannot be reached."""
+
+
+@contextlib.contextmanager
+def _broken() -> Iterator[None]:
+    """Turns the ways in which grpc.aio reports a broken stream into one; refusals pass.
+
+    Raises:
+        MilimoError: when the arbiter ended the stream with an error of its own.
+    """
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        if error.code() in _GONE:
+            raise _Broken(error.code().name) from error
+        raise from_rpc_error(error) from error
+    except asyncio.InvalidStateError as error:
+        raise _Broken("the call has ended") from error
+    except asyncio.CancelledError as error:
+        # A call that the server cancelled looks like a task that somebody here cancelled.
+        task = asyncio.current_task()
+        if task is None or task.cancelling():
+            raise
+        raise _Broken("the server cancelled the call") from error
+
+
+async def _next_reply(call: Call) -> arbiter_pb2.LeaseResponse | None:
+    """The next reply; None when the arbiter has ended the stream in peace."""
+    with _broken():
+        reply = await call.read()
+    return reply if isinstance(reply, arbiter_pb2.LeaseResponse) else None
+
+
+async def _say(call: Call, message: arbiter_pb2.LeaseRequest) -> None:
+    with _broken():
+        await call.write(message)
+
+
+async def acquire(
+    channel: grpc.aio.Channel,
+    request: Claim,
+    *,
+    on_queued: Callable[[QueuePlace], None],
+    measure: Callable[[], int | None],
+    on_change: Callable[[], None],
+    clock: Callable[[], float] = time.monotonic,
+) -> Lease:
+    """Waits for a lease and returns it, held and confirmed. Cancelling leaves the queue at once.
+
+    Args:
+        channel: to the arbiter. While it does not answer, the request is repeated.
+        request: what is asked for.
+        on_queued: hears of each new place in the queue.
+        measure: bytes that the tenant's allocator has on the device, None when it cannot tell. Called with each
+            heartbeat on the event loop: it must be quick.
+        on_change: called on the event loop when the lease is lost or memory is wanted back.
+        clock: seconds on a monotonic clock.
+
+    Raises:
+        MilimoError: when the arbiter refuses the request; reason and fields are its own.
+    """
+    pause = _FIRST_PAUSE_S
+    while True:
+        call = arbiter_pb2_grpc.MemoryArbiterStub(channel).Lease()
+        try:
+            granted = await _wait_in_queue(call, request, on_queued)
+        except _Broken:
+            granted = None
+        except BaseException:
+            call.cancel()
+            raise
+        if granted is not None:
+            lease = Lease(request, granted, measure=measure, on_change=on_change, clock=clock)
+            lease.start(channel, call)
+            try:
+                await lease.answered()
+            except BaseException:
+                lease.release_soon()
+                raise
+            if lease.lost is None:
+                return lease
+            await lease.release()
+        call.cancel()
+        on_queued(QueuePlace(position=0, reason="the arbiter does not answer"))
+        await asyncio.sleep(pause)
+        pause = min(2 * pause, _LONGEST_PAUSE_S)
+
+
+async def _wait_in_queue(
+    call: Call, request: Claim, on_queued: Callable[[QueuePlace], None]
+) -> arbiter_pb2.Granted | None:
+    """The offer; None when the stream ended before."""
+    await _say(call, _acquire_message(request))
+    while (reply := await _next_reply(call)) is not None:
+        if reply.HasField("queued"):
+            on_queued(QueuePlace(position=reply.queued.position, reason=reply.queued.reason))
+        elif reply.HasField("granted"):
+            return reply.granted
+    return None
+
+
+class Lease:
+    """A lease that is held. Belongs to the event loop; `check`, `lost` and `wish` may be read from any thread."""
+
+    def __init__(
+        self,
+        request: Claim,
+        granted: arbiter_pb2.Granted,
+        *,
+        measure: Callable[[], int | None],
+        on_change: Callable[[], None],
+        clock: Callable[[], float],
+    ) -> None:
+        self._request = request
+        self._measure = measure
+        self._on_change = on_change
+        self._clock = clock
+        self._ttl = granted.ttl.ToNanoseconds() / 1e9
+        self._resume_token = granted.resume_token
+        self._bytes = granted.bytes
+        # Nothing relies on this before the first heartbeat is answered.
+        self._valid_until = clock() + self._ttl
+        self._lost: str | None = None
+        self._wish: ReclaimWish | None = None
+        self._job_id = request.job_id
+        self._waiting_jobs = 0
+        self._sent: dict[int, float] = {}
+        self._sequence = 0
+        self._call: Call | None = None
+        self._writing = asyncio.Lock()
+        self._releasing: int | None = None
+        self._answered = asyncio.Event()
+        self._over = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.held_since = clock()
+        self.grant = Grant(
+            lease_id=granted.lease_id,
+            device=granted.device,
+            bytes=granted.bytes,
+            grade=granted.footprint,
+            fencing_token=granted.fencing_token,
+        )
+
+    @property
+    def lost(self) -> str | None:
+        """Why the lease is lost; None while it is held."""
+        if self._lost is None and self._clock() >= self._valid_until:
+            self._lost = f"the arbiter has not answered for {(1 - _MARGIN_OF_TTL) * self._ttl:.1f} s"
+        return self._lost
+
+    @property
+    def wish(self) -> ReclaimWish | None:
+        """What the arbiter wants back."""
+        return self._wish
+
+    def check(self) -> None:
+        """Raises LeaseLost when the device may no longer be used."""
+        lost = self.lost
+        if lost is not None:
+            raise LeaseLost(f"lease {self.grant.lease_id} of {self._request.tenant} is lost: {lost}")
+
+    def start(self, channel: grpc.aio.Channel, call: Call) -> None:
+        """Keeps the lease alive from now on, over this call and its successors."""
+        self._call = call
+        self._tasks = [
+            asyncio.create_task(self._converse(channel, call), name=f"lease {self.grant.lease_id}"),
+            asyncio.create_task(self._keep_alive(), name=f"heartbeats of lease {self.grant.lease_id}"),
+        ]
+
+    async def answered(self) -> None:
+        """Waits until the arbiter has answered the first heartbeat: only then is the lease held, unless it is lost."""
+        await self._answered.wait()
+
+    async def busy(self, job_id: str, waiting_jobs: int) -> None:
+        """A job's turn begins, or the number of jobs behind it changed."""
+        self._job_id, self._waiting_jobs = job_id, waiting_jobs
+        await self._say_turn()
+
+    async def count_waiting(self, waiting_jobs: int) -> None:
+        """The number of jobs behind the current turn changed; nothing when there is no turn."""
+        if self._job_id:
+            self._waiting_jobs = waiting_jobs
+            await self._say_turn()
+
+    async def idle(self) -> None:
+        """The turn is over; the weights stay."""
+        self._job_id, self._waiting_jobs = "", 0
+        await self._say_turn()
+
+    async def shrink(self, size: int) -> None:
+        """Gives freed bytes back; more than 0, less than granted."""
+        if not 0 < size < self._bytes:
+            raise ValueError(f"cannot give back {size} of {self._bytes} bytes")
+        self._bytes -= size
+        await self._write(arbiter_pb2.LeaseRequest(shrink=arbiter_pb2.Shrink(bytes=size)))
+
+    async def report(self) -> None:
+        """Sends a heartbeat now, with what is measured."""
+        self._sequence += 1
+        self._sent[self._sequence] = self._clock()
+        await self._write(_heartbeat(self._sequence, self._measure()))
+
+    async def release(self, peak_bytes: int = 0) -> None:
+        """Tells the arbiter that the memory is free, also after the lease was lost.
+
+        Returns when the arbiter knows, or after a TTL without an answer: then it is told when it answers again.
+        """
+        self._releasing = peak_bytes
+        await self._say_release()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._ttl):
+                await self._over.wait()
+
+    def release_soon(self) -> None:
+        """Releases without being waited for."""
+        self._tasks.append(asyncio.create_task(self.release()))
+
+    async def abandon(self) -> None:
+        """Ends the conversation without a release, as if the process had died."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        if self._call is not None:
+            self._call.cancel()
+
+    async def _write(self, message: arbiter_pb2.LeaseRequest) -> None:
+        """Says something if there is a connection. Whoever reads the stream notices when there is none."""
+        async with self._writing:
+            if self._call is not None:
+                with contextlib.suppress(_Broken, MilimoError):
+                    await _say(self._call, message)
+
+    async def _say_turn(self) -> None:
+        if self._job_id:
+            busy = arbiter_pb2.Busy(job_id=self._job_id, waiting_jobs=self._waiting_jobs)
+            await self._write(arbiter_pb2.LeaseRequest(busy=busy))
+        else:
+            await self._write(arbiter_pb2.LeaseRequest(idle=arbiter_pb2.Idle()))
+
+    async def _say_release(self) -> None:
+        await self._write(arbiter_pb2.LeaseRequest(release=arbiter_pb2.Release(peak_bytes=self._releasing or 0)))
+
+    def _renew(self, sent_at: float) -> None:
+        """A message that was sent at that time was answered. Never revives a lease that was lost meanwhile."""
+        if self.lost is None:
+            self._valid_until = max(self._valid_until, sent_at + (1 - _MARGIN_OF_TTL) * self._ttl)
+        self._answered.set()
+
+    def _lose(self, reason: str) -> None:
+        if self._lost is None:
+            self._lost = reason
+        self._answered.set()
+        log.warning(reason, extra={"action": "lease_lost", "lease_id": self.grant.lease_id})
+        self._on_change()
+
+    async def _keep_alive(self) -> None:
+        """Heartbeats while the lease is held; wakes up when it is lost for want of answers."""
+        while not self._over.is_set():
+            pause = max(0.0, min(self._ttl / _HEARTBEATS_PER_TTL, self._valid_until - self._clock()))
+            with contextlib.suppress(TimeoutError):
+                # Where even writing takes so long, the call is given up and another one is opened.
+                async with asyncio.timeout(pause):
+                    await self.report()
+                    await self._over.wait()
+            if self.lost is not None:
+                self._lose(self.lost)
+                return
+
+    async def _converse(self, channel: grpc.aio.Channel, call: Call) -> None:
+        """Reads the stream, and opens another one when it breaks, until the arbiter has recorded the end."""
+        pause = _FIRST_PAUSE_S
+        while True:
+            if await self._read(call):
+                pause = _FIRST_PAUSE_S
+            self._call = None
+            call.cancel()
+            self._sent.clear()
+            if self._over.is_set():
+                return
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
+            call = arbiter_pb2_grpc.MemoryArbiterStub(channel).Lease()
+            # Answered by `granted`: as good as a heartbeat sent now.
+            self._sent[0] = self._clock()
+            with contextlib.suppress(_Broken, MilimoError):
+                await _say(call, _acquire_message(self._request, self._resume_token))
+
+    async def _read(self, call: Call) -> bool:
+        """Handles replies until the stream ends; whether there were any."""
+        heard = False
+        try:
+            while (reply := await _next_reply(call)) is not None:
+                heard = True
+                await self._hear(call, reply)
+        except _Broken:
+            return heard
+        except MilimoError as error:
+            # The arbiter refuses the lease: there is nothing to come back to.
+            self._over.set()
+            self._lose(error.message)
+            return heard
+        if self._lost is not None:
+            # It ends a stream in peace when there is nothing more to say about the lease.
+            self._over.set()
+        return heard
+
+    async def _hear(self, call: Call, reply: arbiter_pb2.LeaseResponse) -> None:
+        match reply.WhichOneof("message"):
+            case "renewed":
+                sent_at = self._sent.pop(reply.renewed.sequence, None)
+                if sent_at is not None:
+                    self._renew(sent_at)
+            case "granted":
+                self._renew(self._sent.pop(0, self._valid_until))
+                self._call = call
+                self._wish = None
+                if self._releasing is not None:
+                    await self._say_release()
+                    return
+                if reply.granted.bytes > self._bytes:
+                    lesser = arbiter_pb2.Shrink(bytes=reply.granted.bytes - self._bytes)
+                    await self._write(arbiter_pb2.LeaseRequest(shrink=lesser))
+                await self._say_turn()
+            case "reclaim_requested":
+                wish = reply.reclaim_requested
+                deadline = self._clock() + wish.deadline.ToNanoseconds() / 1e9
+                self._wish = ReclaimWish(bytes=wish.bytes, deadline=deadline, reason=wish.reason)
+                self._on_change()
+            case "revoked":
+                self._call = call
+                self._lose(reply.revoked.reason)
+                if self._releasing is not None:
+                    await self._say_release()
+            case "released":
+                self._over.set()

@@ -1,0 +1,126 @@
+"""Turns the steps of a job into a fraction that never falls and an ETA that learns."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Weight of the newest measurement in the running mean of a stage's speed.
+_NEWEST: Final = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A part of a job: its steps, and what one step costs in any unit that all stages of the job share."""
+
+    name: str
+    steps: int
+    cost: float
+
+
+class StageSpeeds:
+    """Seconds per unit of cost of each stage, learned from the jobs of a process."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, float] = {}
+
+    def learn(self, stage: str, cost: float, seconds: float) -> None:
+        """Takes up a measurement."""
+        measured = seconds / cost
+        known = self._seconds.get(stage, measured)
+        self._seconds[stage] = known + _NEWEST * (measured - known)
+
+    def predict(self, stage: str, cost: float) -> float | None:
+        """Seconds that so much of the stage will take; None while nothing is known."""
+        known = self._seconds.get(stage)
+        return None if known is None else known * cost
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reached:
+    """How far a job is: `fraction` of the whole, 0 to 1, and seconds to its end when they can be told."""
+
+    stage: str
+    step: int
+    steps: int
+    fraction: float
+    eta_s: float | None
+
+
+class StageProgress:
+    """Follows one job through its stages. Times are seconds on any monotonic clock, handed in."""
+
+    def __init__(self, stages: Sequence[Stage], speeds: StageSpeeds, *, floor: float = 0.0) -> None:
+        """`floor` is a fraction that was told before: what is told from now on never lies below it."""
+        self._stages = {stage.name: stage for stage in stages}
+        self._order = [stage.name for stage in stages]
+        self._speeds = speeds
+        self._done: defaultdict[str, int] = defaultdict(int)
+        self._current = self._order[0]
+        self._since: float | None = None
+        self._fraction = floor
+
+    @property
+    def fraction(self) -> float:
+        """The share of the whole job that is done, 0 to 1."""
+        return self._fraction
+
+    def begin(self, stage: str, steps: int, at: float) -> Reached:
+        """A stage begins at time `at`, with so many steps: the plan's guess is corrected."""
+        planned = self._stages.get(stage)
+        if planned is None:
+            self._order.append(stage)
+            planned = Stage(name=stage, steps=steps, cost=0.0)
+        elif planned.steps != steps:
+            # The same work in other portions.
+            planned = replace(planned, steps=steps, cost=planned.cost * planned.steps / steps)
+        self._stages[stage] = planned
+        position = self._order.index(stage)
+        for earlier in self._order[:position]:
+            self._done[earlier] = self._stages[earlier].steps
+        self._current = stage
+        self._since = at
+        return self._reached()
+
+    def advance(self, steps: int, at: float) -> Reached:
+        """So many steps of the current stage are done at time `at`."""
+        stage = self._stages[self._current]
+        self._done[stage.name] = min(self._done[stage.name] + steps, stage.steps)
+        if self._since is not None and stage.cost > 0 and steps > 0:
+            self._speeds.learn(stage.name, stage.cost * steps, at - self._since)
+        self._since = at
+        return self._reached()
+
+    def _reached(self) -> Reached:
+        stages = [self._stages[name] for name in self._order]
+        total = sum(stage.cost * stage.steps for stage in stages)
+        done = sum(stage.cost * self._done[stage.name] for stage in stages)
+        if total > 0:
+            self._fraction = max(self._fraction, min(done / total, 1.0))
+        left = [
+            self._speeds.predict(stage.name, stage.cost * (stage.steps - self._done[stage.name]))
+            for stage in stages
+            if stage.cost > 0 and self._done[stage.name] < stage.steps
+        ]
+        known = [seconds for seconds in left if seconds is not None]
+        stage = self._stages[self._current]
+        return Reached(
+            stage=stage.name,
+            step=self._done[stage.name],
+            steps=stage.steps,
+            fraction=self._fraction,
+            eta_s=sum(known) if len(known) == len(left) else self._extrapolate(total - done),
+        )
+
+    def _extrapolate(self, cost: float) -> float | None:
+        """An ETA while the speed of some stages is unknown: they are taken to be as fast as those that are known."""
+        rates = [
+            rate for name in self._order if self._done[name] and (rate := self._speeds.predict(name, 1.0)) is not None
+        ]
+        if not rates:
+            return None
+        return cost * sum(rates) / len(rates)

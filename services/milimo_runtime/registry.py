@@ -1,0 +1,163 @@
+"""The models that are installed: a manifest (`model.toml`) beside the files of each, and what of it is there.
+
+A family of models is a folder of the models' directory, a model a folder of the family: `tiny/ltx-2/model.toml`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+import tomli_w
+
+from milimo_runtime.errors import ModelMissing, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+MANIFEST: Final = "model.toml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFile:
+    """A file of a model: its path below the model's folder, its size in bytes, its SHA-256 in hexadecimal or ""."""
+
+    path: str
+    bytes: int
+    sha256: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFootprint:
+    """One way to run a model: a name such as "bf16" and the peak bytes on the device."""
+
+    name: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What `model.toml` says of a model."""
+
+    name: str
+    family: str
+    purpose: Literal["video", "image", "segmentation"]
+    checkpoint: Literal["distilled", "dev", "base", ""]
+    license: str
+    note: str
+    advice: str
+    footprints: Sequence[ModelFootprint]
+    files: Sequence[ModelFile]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileStatus:
+    """A file of a model as it was found."""
+
+    file: ModelFile
+    status: Literal["ok", "missing", "wrong size", "wrong hash"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class InstalledModel:
+    """A model's manifest and the folder in which its files should be."""
+
+    manifest: Manifest
+    root: Path
+
+    def check(self, *, hashes: bool = False) -> Sequence[FileStatus]:
+        """Looks at every file: its size, and with `hashes` its content, which takes seconds per gigabyte."""
+        return [FileStatus(file=file, status=self._status(file, hashes)) for file in self.manifest.files]
+
+    def require_complete(self) -> None:
+        """Raises ModelMissing, naming the first files that are not as they should be and how to get them."""
+        wrong = [found for found in self.check() if found.status != "ok"]
+        if wrong:
+            named = ", ".join(f"{found.file.path} ({found.status})" for found in wrong[:3])
+            more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+            raise ModelMissing(
+                f"the model {self.manifest.family}/{self.manifest.name} is incomplete: {named}{more}. "
+                f"{self.manifest.advice}",
+                metadata={"model": self.manifest.name, "family": self.manifest.family},
+            )
+
+    def _status(self, file: ModelFile, hashes: bool) -> Literal["ok", "missing", "wrong size", "wrong hash"]:
+        path = self.root / file.path
+        if not path.is_file():
+            return "missing"
+        if path.stat().st_size != file.bytes:
+            return "wrong size"
+        if hashes and file.sha256:
+            with path.open("rb") as data:
+                if hashlib.file_digest(data, "sha256").hexdigest() != file.sha256:
+                    return "wrong hash"
+        return "ok"
+
+
+class Registry:
+    """The models of one family."""
+
+    def __init__(self, models_dir: Path, family: str) -> None:
+        """`models_dir` holds a folder for each family."""
+        self.root = models_dir / family
+        self.family = family
+
+    def models(self) -> Sequence[InstalledModel]:
+        """All models of the family, by name."""
+        return [_read(path) for path in sorted(self.root.glob(f"*/{MANIFEST}"))]
+
+    def model(self, name: str) -> InstalledModel:
+        """The model called `name`, such as "ltx-2". Raises NotFound."""
+        path = self.root / name / MANIFEST
+        if name not in {entry.parent.name for entry in self.root.glob(f"*/{MANIFEST}")}:
+            raise NotFound("model", name, field="name")
+        return _read(path)
+
+    def require(self, name: str) -> InstalledModel:
+        """The model, with all its files. Raises ModelMissing, saying how to get it."""
+        try:
+            model = self.model(name)
+        except NotFound as error:
+            advice = (
+                "`milimo models write-tiny` writes small random checkpoints"
+                if self.family == "tiny"
+                else "`milimo models pull` downloads it"
+            )
+            raise ModelMissing(
+                f"the model {self.family}/{name} is not installed under {self.root.parent}: {advice}",
+                metadata={"model": name, "family": self.family},
+            ) from error
+        model.require_complete()
+        return model
+
+
+def write_manifest(root: Path, manifest: Mapping[str, Any], *, footprints: Sequence[ModelFootprint]) -> None:
+    """Writes the manifest of the files that lie below `root`, with their sizes and hashes.
+
+    `manifest` holds the scalar fields of `Manifest`. The manifest is written last and at once, so that a model whose
+    making was interrupted is not taken for a whole one.
+    """
+    files = []
+    for path in sorted(root.rglob("*")):
+        if path.is_file() and path.name != MANIFEST:
+            with path.open("rb") as data:
+                digest = hashlib.file_digest(data, "sha256").hexdigest()
+            files.append({"path": path.relative_to(root).as_posix(), "bytes": path.stat().st_size, "sha256": digest})
+    value = {
+        **manifest,
+        "footprints": [{"name": footprint.name, "bytes": footprint.bytes} for footprint in footprints],
+        "files": files,
+    }
+    partial = root / f".{MANIFEST}.partial"
+    partial.write_text(tomli_w.dumps(value), encoding="utf-8")
+    partial.replace(root / MANIFEST)
+
+
+def _read(path: Path) -> InstalledModel:
+    value = tomllib.loads(path.read_text(encoding="utf-8"))
+    footprints = [ModelFootprint(**footprint) for footprint in value.pop("footprints")]
+    files = [ModelFile(**file) for file in value.pop("files")]
+    return InstalledModel(manifest=Manifest(**value, footprints=footprints, files=files), root=path.parent)

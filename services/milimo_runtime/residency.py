@@ -1,0 +1,415 @@
+"""The weights of one tenant in this process, and the lease under which they are there.
+
+Jobs take turns, one at a time, each in its own thread. Between turns the weights stay warm; when the arbiter wants the
+memory back, they go, at once when nobody uses them, otherwise at the end of the turn.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+import traceback
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from milimo_runtime.errors import MilimoError
+from milimo_runtime.lease import Lease, acquire
+from milimo_runtime.lease_terms import Claim, Grade, Grant, LeaseLost, Priority, QueuePlace
+from milimo_runtime.memory import give_back
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
+
+    import grpc.aio
+
+log = logging.getLogger(__name__)
+
+M = TypeVar("M")
+T = TypeVar("T")
+
+# A job that waits looks this often, in seconds, whether it was cancelled, unless `wake` tells it sooner.
+_PATIENCE_S: Final = 0.5
+
+
+def _nobody_listens(place: QueuePlace) -> None:
+    """A job that does not tell where it waits."""
+
+
+class Turn(Generic[M]):
+    """A job's turn: the model is loaded, and the lease is held for as long as `check` says so."""
+
+    def __init__(self, model: M, lease: Lease, min_hold_s: float, clock: Callable[[], float]) -> None:
+        self._model: M | None = model
+        self._lease = lease
+        self._yield_from = lease.held_since + min_hold_s
+        self._clock = clock
+
+    @property
+    def model(self) -> M:
+        """The model. Keep no reference to it past the turn, or its memory cannot be given back."""
+        if self._model is None:
+            raise LeaseLost("the turn is over")
+        return self._model
+
+    @property
+    def grant(self) -> Grant:
+        """What the model runs on."""
+        return self._lease.grant
+
+    def check(self) -> None:
+        """Raises LeaseLost when the device may no longer be used. Called at each step; costs a microsecond."""
+        if self._model is None:
+            raise LeaseLost("the turn is over")
+        self._lease.check()
+
+    @property
+    def should_yield(self) -> bool:
+        """Whether somebody waits for the memory: end the turn at the next boundary, and take another one to go on."""
+        return self._lease.wish is not None and self._clock() >= self._yield_from
+
+    def end(self) -> None:
+        """Lets go of the model."""
+        self._model = None
+
+
+@dataclass(order=True)
+class _Waiter:
+    """A job in the local queue; smaller is served first."""
+
+    order: tuple[int, int]
+    job_id: str = field(compare=False)
+    told: QueuePlace | None = field(default=None, compare=False)
+
+
+class Residency(Generic[M]):
+    """Loads, keeps and drops one tenant's weights. Threads call `turn`; everything about the lease runs on `loop`."""
+
+    def __init__(
+        self,
+        *,
+        loop: asyncio.AbstractEventLoop,
+        channel: grpc.aio.Channel,
+        tenant: str,
+        grades: Sequence[Grade],
+        load: Callable[[Grant], M],
+        measure: Callable[[], int | None] = lambda: None,
+        min_hold_s: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Holds nothing yet: the first turn asks for the lease.
+
+        Args:
+            loop: the running loop that owns `channel`.
+            channel: to the arbiter.
+            tenant: who asks, such as "video".
+            grades: the ways to run the model, in order of preference.
+            load: builds the model for what was granted, in the job's thread. The result belongs to the residency.
+            measure: bytes on the device that the tenant's allocator has now; None when it cannot tell. Must be quick.
+            min_hold_s: how long freshly loaded weights are kept before a turn is asked to yield.
+            clock: seconds on a monotonic clock.
+        """
+        self._loop = loop
+        self._channel = channel
+        self._tenant = tenant
+        self._grades = {grade.name: grade for grade in grades}
+        self._load = load
+        self._measure = measure
+        self._min_hold_s = min_hold_s
+        self._clock = clock
+        # Guards everything below. Nothing is awaited and no callback is called while it is held.
+        self._condition = threading.Condition()
+        self._waiters: list[_Waiter] = []
+        self._arrivals = 0
+        # The job whose turn it is; "housekeeping" while weights are dropped that nobody uses.
+        self._current: str | None = None
+        self._woken: set[str] = set()
+        self._model: M | None = None
+        self._lease: Lease | None = None
+        self._peak = 0
+        self._closed = False
+
+    @property
+    def waiting_jobs(self) -> int:
+        """Jobs that wait for their turn."""
+        with self._condition:
+            return len(self._waiters)
+
+    @property
+    def grant(self) -> Grant | None:
+        """What the resident weights run on; None while there are none."""
+        with self._condition:
+            return None if self._model is None or self._lease is None else self._lease.grant
+
+    def wake(self, job_id: str) -> None:
+        """Has a waiting job call its `on_waiting` at once, which may then raise because the job was cancelled."""
+        with self._condition:
+            self._woken.add(job_id)
+            self._condition.notify_all()
+
+    @contextlib.contextmanager
+    def turn(
+        self,
+        job_id: str,
+        priority: Priority = Priority.NORMAL,
+        on_waiting: Callable[[QueuePlace], None] = _nobody_listens,
+    ) -> Iterator[Turn[M]]:
+        """Waits for this job's turn and for the memory, loads the model if it is not there, and yields it.
+
+        Args:
+            job_id: of the job; it has one turn at a time.
+            priority: order among the jobs of this process, and in the arbiter's queue.
+            on_waiting: called from this thread with each new place in a queue, and about twice a second while the job
+                waits. What it raises leaves the queue at once and passes.
+
+        Raises:
+            LeaseLost: from `Turn.check`, and here when the lease was lost while the model was loaded.
+            MilimoError: when the arbiter refuses the request.
+        """
+        self._queue_up(job_id, priority, on_waiting)
+        try:
+            lease, model = self._resident(job_id, priority, on_waiting)
+            turn = Turn(model, lease, self._min_hold_s, self._clock)
+            del model
+            try:
+                yield turn
+            finally:
+                turn.end()
+        except BaseException as error:
+            if self._must_go():
+                # Frames that have ended would keep tensors alive as long as the exception lives.
+                traceback.clear_frames(error.__traceback__)
+            raise
+        finally:
+            self._end_turn()
+
+    def _queue_up(self, job_id: str, priority: Priority, on_waiting: Callable[[QueuePlace], None]) -> None:
+        """Returns when the job is the current one."""
+        with self._condition:
+            waiter = _Waiter(order=(-priority, self._arrivals), job_id=job_id)
+            self._arrivals += 1
+            self._waiters.append(waiter)
+            self._waiters.sort()
+        self._tell_waiting_jobs()
+        try:
+            while True:
+                with self._condition:
+                    if self._takes_turn(waiter):
+                        return
+                    place = self._place(waiter)
+                    if place == waiter.told and job_id not in self._woken:
+                        self._condition.wait(_PATIENCE_S)
+                        if self._takes_turn(waiter):
+                            return
+                    waiter.told = place
+                    self._woken.discard(job_id)
+                on_waiting(place)
+        except BaseException:
+            with self._condition:
+                self._waiters.remove(waiter)
+                # The last turn may have left the lease busy for this job.
+                left_alone = self._current is None and not self._waiters
+                if left_alone:
+                    self._current = "housekeeping"
+                self._condition.notify_all()
+            self._tell_waiting_jobs()
+            if left_alone:
+                self._end_turn()
+            raise
+
+    def _takes_turn(self, waiter: _Waiter) -> bool:
+        """Makes the waiter's job the current one if it is its turn. The condition is held."""
+        if self._closed:
+            raise LeaseLost(f"{self._tenant} is shutting down")
+        if self._current is not None or self._waiters[0] is not waiter:
+            return False
+        self._waiters.pop(0)
+        self._current = waiter.job_id
+        # Those behind it have a new place.
+        self._condition.notify_all()
+        return True
+
+    def _place(self, waiter: _Waiter) -> QueuePlace:
+        position = self._waiters.index(waiter) + 1
+        if self._current is None:
+            return QueuePlace(position=position, reason=f"{self._tenant} changes jobs")
+        return QueuePlace(position=position, reason=f"{self._tenant} is busy on job {self._current}")
+
+    def _resident(self, job_id: str, priority: Priority, on_waiting: Callable[[QueuePlace], None]) -> tuple[Lease, M]:
+        """The model on a lease that is held, from the last turn or loaded now. This job is the current one."""
+        lease, model = self._lease, self._model
+        if lease is not None and model is not None and lease.lost is None and lease.wish is None:
+            self._post(lease.busy(job_id, self.waiting_jobs))
+            return lease, model
+        del model
+        self._drop()
+        lease = self._acquire(job_id, priority, on_waiting)
+        try:
+            lease.check()
+            started = self._clock()
+            model = self._load(lease.grant)
+            # A holder that was paused while it loaded must not go on with what is somebody else's by now.
+            lease.check()
+        except BaseException as error:
+            traceback.clear_frames(error.__traceback__)
+            self._drop()
+            raise
+        self._remember_load(lease.grant, self._clock() - started)
+        with self._condition:
+            self._model = model
+        self._post(lease.report())
+        return lease, model
+
+    def _acquire(self, job_id: str, priority: Priority, on_waiting: Callable[[QueuePlace], None]) -> Lease:
+        """Waits in the arbiter's queue. What `on_waiting` raises takes the request back."""
+        claim = Claim(
+            tenant=self._tenant,
+            grades=tuple(self._grades.values()),
+            priority=priority,
+            min_hold_s=self._min_hold_s,
+            job_id=job_id,
+        )
+        news: list[QueuePlace] = [QueuePlace(position=0, reason="asks the arbiter")]
+
+        def on_queued(place: QueuePlace) -> None:
+            with self._condition:
+                news[0] = place
+                self._woken.add(job_id)
+                self._condition.notify_all()
+
+        def on_done(_: asyncio.Task[Lease]) -> None:
+            with self._condition:
+                self._condition.notify_all()
+
+        async def begin() -> asyncio.Task[Lease]:
+            task = asyncio.create_task(
+                acquire(
+                    self._channel,
+                    claim,
+                    on_queued=on_queued,
+                    measure=self._measured,
+                    on_change=self._lease_changed,
+                    clock=self._clock,
+                )
+            )
+            task.add_done_callback(on_done)
+            return task
+
+        task = self._on_loop(begin())
+        try:
+            while True:
+                with self._condition:
+                    if not task.done() and job_id not in self._woken:
+                        self._condition.wait(_PATIENCE_S)
+                    if task.done():
+                        break
+                    self._woken.discard(job_id)
+                    place = news[0]
+                on_waiting(place)
+        except BaseException:
+            self._on_loop(_withdraw(task))
+            raise
+        lease = task.result()
+        with self._condition:
+            self._lease = lease
+            self._peak = 0
+        return lease
+
+    def _end_turn(self) -> None:
+        """Makes way: for the next job here, for others, or for warm idleness."""
+        while True:
+            lease = self._lease
+            if self._must_go():
+                self._drop()
+            elif lease is not None and self.waiting_jobs == 0:
+                self._post(lease.idle())
+            with self._condition:
+                # A wish that came just now found a turn in progress, and left it to this.
+                if not self._must_go():
+                    self._current = None
+                    self._condition.notify_all()
+                    return
+
+    def _must_go(self) -> bool:
+        """Whether the weights have no business here any more."""
+        lease = self._lease
+        return lease is not None and (lease.lost is not None or lease.wish is not None or self._closed)
+
+    def _drop(self) -> None:
+        """Drops the weights and releases the lease. The caller is the current one."""
+        with self._condition:
+            lease, self._model = self._lease, None
+        if lease is None:
+            return
+        give_back()
+        self._on_loop(lease.release(self._peak))
+        with self._condition:
+            self._lease = None
+
+    def _lease_changed(self) -> None:
+        """On the loop: the lease is lost, or memory is wanted back. A turn sees to it at its end."""
+        with self._condition:
+            if self._current is not None or self._lease is None:
+                return
+            self._current = "housekeeping"
+        # Collecting garbage may take long; the loop has heartbeats to send.
+        self._loop.run_in_executor(None, self._end_turn)
+
+    def _measured(self) -> int | None:
+        used = self._measure()
+        self._peak = max(self._peak, used or 0)
+        return used
+
+    def _remember_load(self, grant: Grant, seconds: float) -> None:
+        grade = self._grades[grant.grade]
+        self._grades[grant.grade] = Grade(
+            name=grade.name, bytes=grade.bytes, devices=grade.devices, load_seconds=seconds
+        )
+        log.info(
+            "weights loaded",
+            extra={
+                "action": "weights_loaded",
+                "tenant": self._tenant,
+                "grade": grant.grade,
+                "device": grant.device,
+                "fencing_token": grant.fencing_token,
+                "seconds": round(seconds, 3),
+            },
+        )
+
+    def _tell_waiting_jobs(self) -> None:
+        """Lets the arbiter know how many jobs wait behind the current one: it grants as many turns in a row."""
+        with self._condition:
+            lease, waiting = self._lease, len(self._waiters)
+        if lease is not None:
+            self._post(lease.count_waiting(waiting))
+
+    def _on_loop(self, work: Coroutine[None, None, T]) -> T:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+    def _post(self, work: Coroutine[None, None, None]) -> None:
+        """Has the loop do something that the caller need not wait for. In the order of the calls."""
+        asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    async def close(self) -> None:
+        """Lets the current turn end, drops the weights and releases the lease. Jobs that wait get LeaseLost."""
+        with self._condition:
+            self._closed = True
+            self._condition.notify_all()
+        await asyncio.to_thread(self._close)
+
+    def _close(self) -> None:
+        with self._condition:
+            self._condition.wait_for(lambda: self._current is None)
+            self._current = "housekeeping"
+        self._end_turn()
+
+
+async def _withdraw(task: asyncio.Task[Lease]) -> None:
+    """Takes a request back, also when the grant was faster."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, MilimoError):
+        lease = await task
+        await lease.release()

@@ -1,0 +1,91 @@
+"""Configuration: one typed class per process, read from the environment and from a TOML file.
+
+The environment wins over the file that MILIMO_CONFIG names. Every default runs on a laptop: SQLite, files, loopback.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+
+def default_home() -> Path:
+    """Where Milimo keeps its data unless MILIMO_HOME says otherwise."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local/share") / "milimo"
+
+
+class Settings(BaseSettings):
+    """Base of all settings: MILIMO_ variables over the TOML file that MILIMO_CONFIG names, over the defaults."""
+
+    model_config = SettingsConfigDict(env_prefix="MILIMO_", extra="ignore", frozen=True)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, environment, file: the first that has a value wins."""
+        file = os.environ.get("MILIMO_CONFIG")
+        sources = (init_settings, env_settings)
+        return (*sources, TomlConfigSettingsSource(settings_cls, Path(file))) if file else sources
+
+
+class MeshSettings(Settings):
+    """What every process of the mesh knows: where the data are and where the others answer."""
+
+    home: Path = Field(default_factory=default_home, description="Folder of the database, media, models and logs")
+    log_format: Literal["json", "text"] = Field(default="json", description="Form of the log lines on stderr")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    otlp_endpoint: str | None = Field(
+        default=None, description="OpenTelemetry collector, such as http://127.0.0.1:4317"
+    )
+    drain_seconds: float = Field(default=20.0, ge=0, description="How long a process may finish its work on SIGTERM")
+
+    arbiter_address: str = "127.0.0.1:50050"
+    video_address: str = "127.0.0.1:50051"
+    image_address: str = "127.0.0.1:50052"
+    segmentation_address: str = "127.0.0.1:50053"
+    storyboard_address: str = "127.0.0.1:50054"
+    edge_address: str = "127.0.0.1:50055"
+
+
+class ServiceSettings(MeshSettings):
+    """What the processes that keep data or run models know beyond that."""
+
+    database_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite in the home folder")
+    media_url: str | None = Field(default=None, description="file: or s3: URL; default: a folder of the home folder")
+    models_dir: Path | None = Field(default=None, description="Folder of the models; default: in the home folder")
+    model_family: str = Field(default="tiny", description="Which checkpoints to load: real, tiny or shapes")
+    device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
+    torch_threads: int | None = Field(default=None, ge=1, description="CPU threads of one model; default: torch's")
+    job_retention_days: float = Field(default=30.0, gt=0, description="How long ended jobs and their events are kept")
+    executor_id: str = Field(default="local", description="Unique per process of one service, stable over restarts")
+
+    @property
+    def database(self) -> str:
+        """The SQLAlchemy URL in force."""
+        return self.database_url or f"sqlite:///{(self.home / 'milimo.sqlite').resolve()}"
+
+    @property
+    def media(self) -> str:
+        """The media store's URL in force."""
+        return self.media_url or (self.home / "media").resolve().as_uri()
+
+    @property
+    def models(self) -> Path:
+        """The folder of the models in force."""
+        return self.models_dir or self.home / "models"
+
+    @property
+    def scratch(self) -> Path:
+        """Folder for files in the making, on the same disk as the media."""
+        return self.home / "scratch"

@@ -1,0 +1,144 @@
+"""Runs the jobs of one service: takes them in, starts them, stops them, takes them up again after a crash."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from milimo_runtime.durable import DurableEngine
+from milimo_runtime.failures import failure_of
+from milimo_runtime.job_run import JobDraining, JobFailed, JobRun, Program, Signals
+from milimo_runtime.job_store import JobTakenOver
+from milimo_runtime.jobs import Failure, Job, JobKind, JobState, NewJob
+from milimo_runtime.logs import current_job
+from milimo_runtime.observer import JobCancelled
+from milimo_runtime.progress import StageSpeeds
+from milimo_runtime.telemetry import tracer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from milimo_runtime.job_feed import JobFeed
+    from milimo_runtime.job_store import JobStore
+
+log = logging.getLogger(__name__)
+
+
+class Worker:
+    """The jobs of one service in this process."""
+
+    def __init__(
+        self,
+        *,
+        service: str,
+        version: int,
+        address: str,
+        store: JobStore,
+        feed: JobFeed,
+        programs: Mapping[JobKind, Program],
+        engine_url: str,
+        executor_id: str,
+    ) -> None:
+        """Nothing runs before `start`. `address` is where this process answers WorkerService."""
+        self.feed = feed
+        self.store = store
+        self._service = service
+        self._address = address
+        self._programs = programs
+        self._speeds = StageSpeeds()
+        self._signals: dict[str, Signals] = {}
+        self._lock = threading.Lock()
+        self._draining = False
+        self._engine = DurableEngine(
+            service=service, version=version, url=engine_url, executor_id=executor_id, run=self._run
+        )
+
+    async def start(self) -> None:
+        """Takes up the jobs that an earlier process left unfinished."""
+        await asyncio.to_thread(self._engine.launch)
+        for job_id in await asyncio.to_thread(self.store.open_jobs, self._service):
+            await asyncio.to_thread(self._engine.start, job_id)
+
+    async def submit(self, new: NewJob) -> Job:
+        """Records the job and starts it; a repeated request id finds its first job. Raises NotFound, AlreadyExists."""
+        job, created = await asyncio.to_thread(
+            self.store.submit, new, service=self._service, worker_address=self._address
+        )
+        if created:
+            for event in await asyncio.to_thread(self.store.events, job.id):
+                self.feed.publish(event)
+            await asyncio.to_thread(self._engine.start, job.id)
+        return job
+
+    async def notify(self, job_id: str) -> None:
+        """Reads the job's row again: another process cancelled it or made it. Raises NotFound."""
+        job = await asyncio.to_thread(self.store.get, job_id)
+        if job.state.final:
+            return
+        if job.cancel_requested:
+            self._signals_of(job_id).cancel()
+        await asyncio.to_thread(self._engine.start, job_id)
+
+    async def drain(self) -> None:
+        """Leaves running jobs at their next step, to be taken up after the restart."""
+        with self._lock:
+            self._draining = True
+            running = list(self._signals.values())
+        for signals in running:
+            signals.drain()
+
+    async def close(self, wait_s: float) -> None:
+        """Ends the engine, after at most `wait_s` seconds."""
+        await asyncio.to_thread(self._engine.close, wait_s=wait_s)
+
+    def _signals_of(self, job_id: str) -> Signals:
+        with self._lock:
+            signals = self._signals.setdefault(job_id, Signals())
+            if self._draining:
+                signals.draining.set()
+            return signals
+
+    def _run(self, job_id: str) -> str:
+        """The workflow: one attempt at the job, in a thread. Returns the state in which the job ended."""
+        token = current_job.set(job_id)
+        signals = self._signals_of(job_id)
+        try:
+            if signals.draining.is_set():
+                raise JobDraining
+            job, events = self.store.begin_attempt(job_id)
+            for event in events:
+                self.feed.publish(event)
+            if job.cancel_requested:
+                signals.cancel()
+            with tracer.start_as_current_span(f"job {job.kind}", attributes={"milimo.job_id": job_id}):
+                return self._attempt(job, signals)
+        except JobTakenOver:
+            log.info("job taken over or ended", extra={"action": "job_taken_over"})
+            return "taken over"
+        finally:
+            with self._lock:
+                self._signals.pop(job_id, None)
+            current_job.reset(token)
+
+    def _attempt(self, job: Job, signals: Signals) -> str:
+        run = JobRun(job=job, store=self.store, feed=self.feed, signals=signals, speeds=self._speeds)
+        state, failure = JobState.SUCCEEDED, None
+        try:
+            signals.check()
+            self._programs[job.kind].run(run)
+        except JobCancelled:
+            state = JobState.CANCELLED
+        except JobTakenOver:
+            raise
+        except JobFailed as error:
+            state, failure = JobState.FAILED, error.failure
+        except Exception as error:  # noqa: BLE001  Whatever escapes a program ends its job, told by id and logged in full.
+            state, failure = JobState.FAILED, failure_of(error)
+        self._finish(run, state, failure)
+        return state
+
+    def _finish(self, run: JobRun, state: JobState, failure: Failure | None) -> None:
+        run.tell(self.store.finish(run.job.id, run.job.attempt, state, failure=failure))
+        log.info("job ended", extra={"action": "job_ended", "state": state.value})

@@ -1,0 +1,79 @@
+"""The storyboard process: projects, assets, jobs, models and storyboards. Starts without torch."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING
+
+from milimo.v1 import (
+    assets_pb2_grpc,
+    elements_pb2_grpc,
+    jobs_pb2_grpc,
+    models_pb2_grpc,
+    projects_pb2_grpc,
+    prompts_pb2_grpc,
+    storyboard_pb2_grpc,
+)
+from milimo_runtime.database import Database
+from milimo_runtime.job_store import JobStore
+from milimo_runtime.media import MediaStore
+from milimo_runtime.server import Served, serve
+from milimo_runtime.settings import ServiceSettings
+
+from milimo_storyboard.asset_service import AssetService
+from milimo_storyboard.element_service import ElementService
+from milimo_storyboard.job_relay import JobRelay
+from milimo_storyboard.job_service import JobService
+from milimo_storyboard.model_service import ModelService
+from milimo_storyboard.project_service import ProjectService
+from milimo_storyboard.prompt_service import PromptService
+from milimo_storyboard.storyboard_service import StoryboardService
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import grpc.aio
+
+SERVICES = (
+    "milimo.v1.ProjectService",
+    "milimo.v1.ElementService",
+    "milimo.v1.AssetService",
+    "milimo.v1.StoryboardService",
+    "milimo.v1.PromptService",
+    "milimo.v1.JobService",
+    "milimo.v1.ModelService",
+)
+
+
+def main() -> None:
+    """Serves until SIGTERM."""
+    settings = ServiceSettings()
+
+    @contextlib.asynccontextmanager
+    async def setup(server: grpc.aio.Server) -> AsyncIterator[Served]:
+        database = Database(settings.database)
+        await asyncio.to_thread(database.migrate)
+        media = MediaStore(settings.media)
+        store = JobStore(database)
+        relay = JobRelay(store, [settings.video_address, settings.image_address])
+        projects_pb2_grpc.add_ProjectServiceServicer_to_server(ProjectService(database, media), server)
+        elements_pb2_grpc.add_ElementServiceServicer_to_server(ElementService(), server)
+        assets_pb2_grpc.add_AssetServiceServicer_to_server(
+            AssetService(database, media, settings.scratch / "uploads"), server
+        )
+        storyboard_pb2_grpc.add_StoryboardServiceServicer_to_server(StoryboardService(database), server)
+        prompts_pb2_grpc.add_PromptServiceServicer_to_server(PromptService(), server)
+        jobs_pb2_grpc.add_JobServiceServicer_to_server(JobService(store, relay), server)
+        models_pb2_grpc.add_ModelServiceServicer_to_server(ModelService(settings.models, settings.model_family), server)
+        try:
+            yield Served(services=SERVICES)
+        finally:
+            await relay.close()
+            database.close()
+
+    asyncio.run(serve(name="storyboard", address=settings.storyboard_address, settings=settings, setup=setup))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,199 @@
+"""AssetService: uploads, downloads and the rows of media files."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from google.api import httpbody_pb2
+from milimo.v1 import assets_pb2, assets_pb2_grpc
+from milimo_runtime.answered import answer_once
+from milimo_runtime.assets import (
+    Asset,
+    AssetKind,
+    delete_asset_files,
+    new_id,
+    require_asset,
+    require_project,
+    sha256_of,
+    to_row,
+)
+from milimo_runtime.database import now
+from milimo_runtime.errors import InvalidArgument
+from milimo_runtime.job_messages import asset_message
+from milimo_runtime.media import asset_key
+from milimo_runtime.paging import cut, page_size
+from milimo_runtime.schema import AssetRow
+
+from milimo_storyboard.asset_list import list_assets
+from milimo_storyboard.uploads import check_declared_size, inspect_upload
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import grpc.aio
+    from milimo_runtime.database import Database
+    from milimo_runtime.media import MediaStore
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class AssetService(assets_pb2_grpc.AssetServiceServicer):
+    """Media files."""
+
+    def __init__(self, database: Database, media: MediaStore, scratch: Path) -> None:
+        """`scratch` takes files while they arrive."""
+        self._database = database
+        self._media = media
+        self._scratch = scratch
+        scratch.mkdir(parents=True, exist_ok=True)
+
+    async def UploadAsset(
+        self, request_iterator: AsyncIterator[assets_pb2.UploadAssetRequest], context: Context
+    ) -> assets_pb2.UploadAssetResponse:
+        """Receives a file, decodes it, and stores it."""
+        first = await anext(request_iterator, None)
+        if first is None:
+            raise InvalidArgument("project_id", "is missing: the stream held no message")
+        check_declared_size(first.size_bytes)
+        await asyncio.to_thread(self._require_project, first.project_id)
+        with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
+            path = Path(folder) / "upload"
+            with path.open("wb") as file:
+                received = file.write(first.content.data)
+                async for request in request_iterator:
+                    received += file.write(request.content.data)
+                    check_declared_size(received)
+            return await asyncio.to_thread(self._store, first, path)
+
+    def _require_project(self, project_id: str) -> None:
+        with self._database.read() as session:
+            require_project(session, project_id)
+
+    def _store(self, first: assets_pb2.UploadAssetRequest, path: Path) -> assets_pb2.UploadAssetResponse:
+        facts, picture = inspect_upload(path)
+        asset_id = new_id()
+        key = asset_key(first.project_id, "assets", asset_id, facts.extension)
+        thumbnail_key = asset_key(first.project_id, "thumbnails", asset_id, "jpg") if picture else ""
+        digest = sha256_of(path)
+        # What the file holds names the request: the pieces in which it came do not matter.
+        named = assets_pb2.UploadAssetRequest(project_id=first.project_id, name=first.name)
+        named.content.data = digest.encode()
+        with self._database.write() as session:
+
+            def store() -> assets_pb2.UploadAssetResponse:
+                asset = Asset(
+                    id=asset_id,
+                    project_id=first.project_id,
+                    kind=facts.kind,
+                    name=first.name,
+                    media_type=facts.media_type,
+                    width=facts.width,
+                    height=facts.height,
+                    num_frames=facts.num_frames,
+                    fps=facts.fps,
+                    duration_seconds=facts.duration_seconds,
+                    bytes=path.stat().st_size,
+                    sha256=digest,
+                    key=key,
+                    thumbnail_key=thumbnail_key,
+                    created_at=now(),
+                )
+                # Files first: a row never stands without them.
+                self._media.publish(path, key)
+                if picture:
+                    data = io.BytesIO()
+                    picture.save(data, "JPEG", quality=85)
+                    self._media.write(data.getvalue(), thumbnail_key, scratch=self._scratch)
+                session.add(to_row(asset))
+                return assets_pb2.UploadAssetResponse(asset=asset_message(asset))
+
+            return answer_once(
+                session,
+                method="UploadAsset",
+                request=named,
+                request_id=first.request_id,
+                response=assets_pb2.UploadAssetResponse,
+                work=store,
+            )
+
+    async def DownloadAsset(
+        self, request: assets_pb2.DownloadAssetRequest, context: Context
+    ) -> AsyncIterator[httpbody_pb2.HttpBody]:
+        """The file's bytes, or a span of them."""
+        asset = await asyncio.to_thread(self._get, request.asset_id)
+        if request.offset > asset.bytes:
+            raise InvalidArgument("offset", f"lies behind the end of the file, which has {asset.bytes} bytes")
+        blocks = self._media.read(asset.key, offset=request.offset, limit=request.limit)
+        while block := await asyncio.to_thread(next, blocks, b""):
+            yield httpbody_pb2.HttpBody(content_type=asset.media_type, data=block)
+
+    async def GetAsset(self, request: assets_pb2.GetAssetRequest, context: Context) -> assets_pb2.GetAssetResponse:
+        """One asset."""
+        return assets_pb2.GetAssetResponse(asset=asset_message(await asyncio.to_thread(self._get, request.asset_id)))
+
+    def _get(self, asset_id: str) -> Asset:
+        with self._database.read() as session:
+            return require_asset(session, asset_id)
+
+    async def ListAssets(
+        self, request: assets_pb2.ListAssetsRequest, context: Context
+    ) -> assets_pb2.ListAssetsResponse:
+        """A page of a project's assets."""
+        size = page_size(request.page_size)
+        kind = AssetKind(assets_pb2.AssetKind.Name(request.kind)[11:].lower()) if request.kind else None
+
+        def find() -> assets_pb2.ListAssetsResponse:
+            with self._database.read() as session:
+                require_project(session, request.project_id)
+                found = list_assets(session, request.project_id, kind=kind, before=request.page_token, limit=size + 1)
+            page, token = cut(found, size, lambda asset: asset.id)
+            return assets_pb2.ListAssetsResponse(assets=map(asset_message, page), next_page_token=token)
+
+        return await asyncio.to_thread(find)
+
+    async def UpdateAsset(
+        self, request: assets_pb2.UpdateAssetRequest, context: Context
+    ) -> assets_pb2.UpdateAssetResponse:
+        """Changes the name."""
+        return await asyncio.to_thread(self._update, request)
+
+    def _update(self, request: assets_pb2.UpdateAssetRequest) -> assets_pb2.UpdateAssetResponse:
+        wrong = [path for path in request.update_mask.paths if path != "name"]
+        if wrong:
+            raise InvalidArgument("update_mask", f"{wrong[0]!r} cannot be changed; only the name can")
+
+        def rename() -> assets_pb2.UpdateAssetResponse:
+            asset = require_asset(session, request.asset.id, field_name="asset.id")
+            row = session.get_one(AssetRow, asset.id)
+            row.name = request.asset.name
+            session.flush()
+            return assets_pb2.UpdateAssetResponse(asset=asset_message(require_asset(session, asset.id)))
+
+        with self._database.write() as session:
+            return answer_once(
+                session,
+                method="UpdateAsset",
+                request=request,
+                request_id=request.request_id,
+                response=assets_pb2.UpdateAssetResponse,
+                work=rename,
+            )
+
+    async def DeleteAsset(
+        self, request: assets_pb2.DeleteAssetRequest, context: Context
+    ) -> assets_pb2.DeleteAssetResponse:
+        """Removes the file and its row."""
+
+        def delete() -> None:
+            with self._database.write() as session:
+                asset = require_asset(session, request.asset_id)
+                session.delete(session.get_one(AssetRow, asset.id))
+            # After the row: a file without a row can be collected, a row without its file would be broken.
+            delete_asset_files(self._media, asset)
+
+        await asyncio.to_thread(delete)
+        return assets_pb2.DeleteAssetResponse()

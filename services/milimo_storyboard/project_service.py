@@ -1,0 +1,132 @@
+"""ProjectService: the edge between the contract and `milimo_storyboard.projects`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from milimo.v1 import projects_pb2, projects_pb2_grpc
+from milimo_runtime.answered import answer_once
+from milimo_runtime.job_messages import timestamp
+from milimo_runtime.paging import cut, page_size
+
+from milimo_storyboard import projects
+from milimo_storyboard.projects import Project
+
+if TYPE_CHECKING:
+    import grpc.aio
+    from milimo_runtime.database import Database
+    from milimo_runtime.media import MediaStore
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+_WITH_PRESENCE: Final = ("resolution_w", "resolution_h", "fps", "seed")
+
+
+class ProjectService(projects_pb2_grpc.ProjectServiceServicer):
+    """Projects."""
+
+    def __init__(self, database: Database, media: MediaStore) -> None:
+        self._database = database
+        self._media = media
+
+    async def CreateProject(
+        self, request: projects_pb2.CreateProjectRequest, context: Context
+    ) -> projects_pb2.CreateProjectResponse:
+        """Makes a project."""
+        return await asyncio.to_thread(self._create, request)
+
+    def _create(self, request: projects_pb2.CreateProjectRequest) -> projects_pb2.CreateProjectResponse:
+        with self._database.write() as session:
+            return answer_once(
+                session,
+                method="CreateProject",
+                request=request,
+                request_id=request.request_id,
+                response=projects_pb2.CreateProjectResponse,
+                work=lambda: projects_pb2.CreateProjectResponse(
+                    project=_message(projects.create_project(session, _value(request.project)))
+                ),
+            )
+
+    async def GetProject(
+        self, request: projects_pb2.GetProjectRequest, context: Context
+    ) -> projects_pb2.GetProjectResponse:
+        """One project."""
+
+        def get() -> Project:
+            with self._database.read() as session:
+                return projects.get_project(session, request.project_id)
+
+        return projects_pb2.GetProjectResponse(project=_message(await asyncio.to_thread(get)))
+
+    async def ListProjects(
+        self, request: projects_pb2.ListProjectsRequest, context: Context
+    ) -> projects_pb2.ListProjectsResponse:
+        """A page of projects."""
+        size = page_size(request.page_size)
+
+        def find() -> projects_pb2.ListProjectsResponse:
+            with self._database.read() as session:
+                found = projects.list_projects(session, before=request.page_token, limit=size + 1)
+            page, token = cut(found, size, lambda project: project.id)
+            return projects_pb2.ListProjectsResponse(projects=map(_message, page), next_page_token=token)
+
+        return await asyncio.to_thread(find)
+
+    async def UpdateProject(
+        self, request: projects_pb2.UpdateProjectRequest, context: Context
+    ) -> projects_pb2.UpdateProjectResponse:
+        """Changes what the mask names, or without one what the request sets."""
+        return await asyncio.to_thread(self._update, request)
+
+    def _update(self, request: projects_pb2.UpdateProjectRequest) -> projects_pb2.UpdateProjectResponse:
+        if request.update_mask.paths:
+            fields = list(request.update_mask.paths)
+        else:
+            fields = [field.name for field, _ in request.project.ListFields() if field.name in projects.EDITABLE]
+        with self._database.write() as session:
+            return answer_once(
+                session,
+                method="UpdateProject",
+                request=request,
+                request_id=request.request_id,
+                response=projects_pb2.UpdateProjectResponse,
+                work=lambda: projects_pb2.UpdateProjectResponse(
+                    project=_message(projects.update_project(session, _value(request.project), fields))
+                ),
+            )
+
+    async def DeleteProject(
+        self, request: projects_pb2.DeleteProjectRequest, context: Context
+    ) -> projects_pb2.DeleteProjectResponse:
+        """Deletes a project and everything in it."""
+
+        def delete() -> None:
+            with self._database.write() as session:
+                projects.delete_project(session, request.project_id)
+            # After the rows: files without rows can be collected, rows without files would be broken.
+            self._media.delete_project(request.project_id)
+
+        await asyncio.to_thread(delete)
+        return projects_pb2.DeleteProjectResponse()
+
+
+def _value(message: projects_pb2.Project) -> Project:
+    set_fields = {field.name for field, _ in message.ListFields()}
+    given = {name: getattr(message, name) for name in _WITH_PRESENCE if name in set_fields}
+    return Project(id=message.id, name=message.name, script_content=message.script_content, **given)
+
+
+def _message(project: Project) -> projects_pb2.Project:
+    return projects_pb2.Project(
+        id=project.id,
+        name=project.name,
+        resolution_w=project.resolution_w,
+        resolution_h=project.resolution_h,
+        fps=project.fps,
+        seed=project.seed,
+        script_content=project.script_content,
+        created_at=timestamp(project.created_at),
+        updated_at=timestamp(project.updated_at),
+    )

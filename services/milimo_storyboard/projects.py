@@ -1,0 +1,126 @@
+"""Projects: their values, and the transactions that make, change and delete them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from milimo_runtime.assets import new_id, require_project
+from milimo_runtime.database import now
+from milimo_runtime.errors import FailedPrecondition, InvalidArgument
+from milimo_runtime.jobs import OPEN_STATES
+from milimo_runtime.schema import JobRow, ProjectRow
+from sqlalchemy import func, select
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import datetime
+
+    from sqlalchemy.orm import Session
+
+DEFAULT_WIDTH: Final = 768
+DEFAULT_HEIGHT: Final = 512
+DEFAULT_FPS: Final = 25
+# What a caller may change.
+EDITABLE: Final = frozenset({"name", "resolution_w", "resolution_h", "fps", "seed", "script_content"})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Project:
+    """A film, or a part of one. Sizes in pixels; `seed` None means a random one for each shot."""
+
+    name: str
+    resolution_w: int = DEFAULT_WIDTH
+    resolution_h: int = DEFAULT_HEIGHT
+    fps: int = DEFAULT_FPS
+    seed: int | None = None
+    script_content: str = ""
+    id: str = ""
+    created_at: datetime | None = None
+    updated_at: datetime | None = None
+
+
+def create_project(session: Session, project: Project) -> Project:
+    """Stores a new project and returns it with its id and times."""
+    time = now()
+    row = ProjectRow(
+        id=new_id(),
+        name=project.name,
+        resolution_w=project.resolution_w,
+        resolution_h=project.resolution_h,
+        fps=project.fps,
+        seed=project.seed,
+        script_content=project.script_content,
+        created_at=time,
+        updated_at=time,
+    )
+    session.add(row)
+    return _project(row)
+
+
+def get_project(session: Session, project_id: str) -> Project:
+    """The project. Raises NotFound."""
+    return _project(require_project(session, project_id))
+
+
+def list_projects(session: Session, *, before: str, limit: int) -> Sequence[Project]:
+    """Projects, newest first, at most `limit`; `before` is the id of the last one of the page before.
+
+    Raises:
+        InvalidArgument: `before` names no project.
+    """
+    query = select(ProjectRow).order_by(ProjectRow.created_at.desc(), ProjectRow.id.desc()).limit(limit)
+    if before:
+        last = session.get(ProjectRow, before)
+        if last is None:
+            raise InvalidArgument("page_token", "is not one that this list has given out")
+        query = query.where(
+            (ProjectRow.created_at < last.created_at)
+            | ((ProjectRow.created_at == last.created_at) & (ProjectRow.id < last.id))
+        )
+    return [_project(row) for row in session.scalars(query)]
+
+
+def update_project(session: Session, project: Project, fields: Collection[str]) -> Project:
+    """Changes exactly the named fields. Raises NotFound, InvalidArgument for a field that cannot be changed."""
+    row = require_project(session, project.id)
+    for field in fields:
+        if field not in EDITABLE:
+            raise InvalidArgument(
+                "update_mask", f"{field!r} cannot be changed; these can: {', '.join(sorted(EDITABLE))}"
+            )
+        setattr(row, field, getattr(project, field))
+    row.updated_at = now()
+    return _project(row)
+
+
+def delete_project(session: Session, project_id: str) -> None:
+    """Deletes the project and all rows of it.
+
+    Raises:
+        NotFound: there is no such project.
+        FailedPrecondition: a job of the project has not ended.
+    """
+    row = require_project(session, project_id)
+    states = [state.value for state in OPEN_STATES]
+    query = select(func.count()).where(JobRow.project_id == project_id, JobRow.state.in_(states))
+    running = session.scalar(query) or 0
+    if running:
+        raise FailedPrecondition(
+            f"project_id: {running} jobs of the project have not ended; cancel them first", reason="JOBS_RUNNING"
+        )
+    session.delete(row)
+
+
+def _project(row: ProjectRow) -> Project:
+    return Project(
+        id=row.id,
+        name=row.name,
+        resolution_w=row.resolution_w,
+        resolution_h=row.resolution_h,
+        fps=row.fps,
+        seed=row.seed,
+        script_content=row.script_content,
+        created_at=row.created_at,
+        updated_at=row.updated_at,
+    )
