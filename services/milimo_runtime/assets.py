@@ -162,3 +162,8 @@ def delete_asset_files(media: MediaStore, asset: Asset) -> None:
     for key in (asset.key, asset.thumbnail_key):
         if key:
             media.delete(key)
+
+
+def artefact_id(job_id: str, artefact: str) -> str:
+    """The id of a job's result: the same each time that it is made, so that a repeat leaves no file behind."""
+    return uuid.uuid5(uuid.NAMESPACE_OID, f"{job_id}/{artefact}").hex

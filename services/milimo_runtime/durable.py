@@ -46,8 +46,13 @@ class DurableEngine:
             "enable_otlp": False,
         }
         DBOS(config=config)
+
         # A job that kills its process each time must not do so for ever.
-        self._workflow = DBOS.workflow(name=_WORKFLOW, max_recovery_attempts=20)(run)
+        @DBOS.workflow(name=_WORKFLOW, max_recovery_attempts=20)
+        def workflow(job_id: str) -> str:
+            return run(job_id)
+
+        self._workflow = workflow
 
     def launch(self) -> None:
         """Opens the database and takes up what an earlier process of the same executor id left unfinished. Blocks."""

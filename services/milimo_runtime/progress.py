@@ -55,7 +55,15 @@ class StageProgress:
     """Follows one job through its stages. Times are seconds on any monotonic clock, handed in."""
 
     def __init__(self, stages: Sequence[Stage], speeds: StageSpeeds, *, floor: float = 0.0) -> None:
-        """`floor` is a fraction that was told before: what is told from now on never lies below it."""
+        """`floor` is a fraction that was told before: what is told from now on never lies below it.
+
+        Once every stage was timed, seconds take the place of the plan's costs, so that the fraction runs evenly.
+        """
+        timed = [speeds.predict(stage.name, stage.cost) for stage in stages]
+        self._shares = {
+            stage.name: stage.cost if None in timed or seconds is None else seconds
+            for stage, seconds in zip(stages, timed, strict=True)
+        }
         self._stages = {stage.name: stage for stage in stages}
         self._order = [stage.name for stage in stages]
         self._speeds = speeds
@@ -77,6 +85,7 @@ class StageProgress:
             planned = Stage(name=stage, steps=steps, cost=0.0)
         elif planned.steps != steps:
             # The same work in other portions.
+            self._shares[stage] *= planned.steps / steps
             planned = replace(planned, steps=steps, cost=planned.cost * planned.steps / steps)
         self._stages[stage] = planned
         position = self._order.index(stage)
@@ -97,10 +106,11 @@ class StageProgress:
 
     def _reached(self) -> Reached:
         stages = [self._stages[name] for name in self._order]
-        total = sum(stage.cost * stage.steps for stage in stages)
-        done = sum(stage.cost * self._done[stage.name] for stage in stages)
+        total = sum(self._shares.get(stage.name, 0.0) * stage.steps for stage in stages)
+        done = sum(self._shares.get(stage.name, 0.0) * self._done[stage.name] for stage in stages)
         if total > 0:
             self._fraction = max(self._fraction, min(done / total, 1.0))
+        cost_left = sum(stage.cost * (stage.steps - self._done[stage.name]) for stage in stages)
         left = [
             self._speeds.predict(stage.name, stage.cost * (stage.steps - self._done[stage.name]))
             for stage in stages
@@ -113,7 +123,7 @@ class StageProgress:
             step=self._done[stage.name],
             steps=stage.steps,
             fraction=self._fraction,
-            eta_s=sum(known) if len(known) == len(left) else self._extrapolate(total - done),
+            eta_s=sum(known) if len(known) == len(left) else self._extrapolate(cost_left),
         )
 
     def _extrapolate(self, cost: float) -> float | None:

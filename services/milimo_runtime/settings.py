@@ -75,6 +75,12 @@ class ServiceSettings(MeshSettings):
         """The SQLAlchemy URL in force."""
         return self.database_url or f"sqlite:///{(self.home / 'milimo.sqlite').resolve()}"
 
+    def engine_url(self, service: str) -> str:
+        """The SQLAlchemy URL of the durable engine of a service: a file of its own, or a schema of the database."""
+        if self.database_url and not self.database_url.startswith("sqlite"):
+            return self.database_url
+        return f"sqlite:///{(self.home / 'engine' / f'{service}-{self.executor_id}.sqlite').resolve()}"
+
     @property
     def media(self) -> str:
         """The media store's URL in force."""

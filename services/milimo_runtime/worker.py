@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import threading
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from milimo_runtime.durable import DurableEngine
 from milimo_runtime.failures import failure_of
@@ -13,17 +14,21 @@ from milimo_runtime.job_run import JobDraining, JobFailed, JobRun, Program, Sign
 from milimo_runtime.job_store import JobTakenOver
 from milimo_runtime.jobs import Failure, Job, JobKind, JobState, NewJob
 from milimo_runtime.logs import current_job
+from milimo_runtime.model_process import Loaded
 from milimo_runtime.observer import JobCancelled
 from milimo_runtime.progress import StageSpeeds
 from milimo_runtime.telemetry import tracer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from milimo_runtime.job_feed import JobFeed
     from milimo_runtime.job_store import JobStore
+    from milimo_runtime.model_process import ModelProcess
 
 log = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=Loaded)
 
 
 class Worker:
@@ -142,3 +147,32 @@ class Worker:
     def _finish(self, run: JobRun, state: JobState, failure: Failure | None) -> None:
         run.tell(self.store.finish(run.job.id, run.job.attempt, state, failure=failure))
         log.info("job ended", extra={"action": "job_ended", "state": state.value})
+
+
+@contextlib.asynccontextmanager
+async def open_worker(
+    process: ModelProcess[M],
+    *,
+    service: str,
+    version: int,
+    address: str,
+    programs: Mapping[JobKind, Program],
+) -> AsyncIterator[Worker]:
+    """The worker of a model process, with what an earlier process left taken up; ended again afterwards."""
+    settings = process.settings
+    worker = Worker(
+        service=service,
+        version=version,
+        address=address,
+        store=process.store,
+        feed=process.feed,
+        programs=programs,
+        engine_url=settings.engine_url(service),
+        executor_id=settings.executor_id,
+    )
+    await worker.start()
+    try:
+        yield worker
+    finally:
+        await worker.drain()
+        await worker.close(settings.drain_seconds)

@@ -1,0 +1,90 @@
+"""Starts the arbiter: `python -m milimo_arbiter`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from milimo.v1 import arbiter_pb2, arbiter_pb2_grpc
+from milimo_runtime.server import Served, serve
+
+from milimo_arbiter.devices import MemoryMisconfigured, find_devices
+from milimo_arbiter.loop import Arbiter
+from milimo_arbiter.service import MemoryArbiterService
+from milimo_arbiter.settings import ArbiterSettings
+from milimo_arbiter.state import restored
+from milimo_arbiter.store import LeaseStore, StoreInUse
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    import grpc.aio
+
+log = logging.getLogger(__name__)
+
+
+def boot_id() -> str:
+    """Names this boot of the host; on platforms that do not, its time of boot does."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    if path.exists():
+        return path.read_text().strip()
+    import psutil
+
+    return str(int(psutil.boot_time()))
+
+
+@contextlib.asynccontextmanager
+async def arbiter_of(settings: ArbiterSettings) -> AsyncIterator[Arbiter]:
+    """The arbiter with its record and its devices; it runs until the block is left.
+
+    Raises:
+        MemoryMisconfigured: when there is no such memory to lend.
+        StoreInUse: when another arbiter has the record open.
+    """
+    found = find_devices(settings)
+    store = LeaseStore(settings.arbiter_store)
+    now = time.monotonic()
+    record = store.load(now=now, wall=time.time(), boot_id=boot_id())
+    leases = {key: lease for key, lease in record.leases.items() if lease.device in found.devices}
+    state = restored(settings.policy, found.devices, leases, record.tokens, now)
+    arbiter = Arbiter(state=state, store=store, clock=time.monotonic, wall=time.time, driver=found.driver)
+    running = asyncio.create_task(arbiter.run(), name="arbiter")
+    # A defect in the rules must not leave a process behind that answers and decides nothing.
+    running.add_done_callback(lambda task: None if task.cancelled() else signal.raise_signal(signal.SIGTERM))
+    try:
+        yield arbiter
+    finally:
+        running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+        store.close()
+        if found.driver is not None:
+            found.driver.close()
+
+
+def main() -> int:
+    """Serves until SIGTERM; returns the exit status."""
+    settings = ArbiterSettings()
+
+    @contextlib.asynccontextmanager
+    async def setup(server: grpc.aio.Server) -> AsyncIterator[Served]:
+        async with arbiter_of(settings) as arbiter:
+            arbiter_pb2_grpc.add_MemoryArbiterServicer_to_server(MemoryArbiterService(arbiter), server)
+            yield Served(services=[arbiter_pb2.DESCRIPTOR.services_by_name["MemoryArbiter"].full_name])
+
+    try:
+        asyncio.run(serve(name="arbiter", address=settings.arbiter_address, settings=settings, setup=setup))
+    except (MemoryMisconfigured, StoreInUse, OSError) as error:
+        log.error("the arbiter cannot start: %s", error, extra={"action": "start_failed"})
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,235 @@
+"""The event loop around the core: one event after the other, saved in groups, then acted upon."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from milimo_arbiter.core import step
+from milimo_arbiter.effects import Close, Decided, Forget, Refuse, Save, Send, Watch
+from milimo_arbiter.events import ProcessGone, Sampled, StreamEnded, Tick
+from milimo_arbiter.plan import next_change
+from milimo_arbiter.processes import ProcessWatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from milimo_arbiter.devices import Driver
+    from milimo_arbiter.effects import Effect, Reply
+    from milimo_arbiter.events import Event
+    from milimo_arbiter.state import State
+    from milimo_arbiter.store import LeaseStore
+
+log = logging.getLogger(__name__)
+
+# Decisions that onlookers can still see.
+_DECISIONS: Final = 100
+# How often a device is read, in seconds: while somebody waits for memory to come back, and otherwise.
+_SAMPLE_BUSY_S: Final = 0.003
+_SAMPLE_QUIET_S: Final = 1.0
+
+
+class Stream:
+    """The arbiter's end of one `Lease` call: replies to send, then a peaceful end or a refusal."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.replies: asyncio.Queue[Reply | Refuse | BaseException | None] = asyncio.Queue()
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Nothing more will be sent; `error` is what the caller gets."""
+        self.replies.put_nowait(error)
+
+
+class Arbiter:
+    """Owns the state. Everything happens on one event loop; only the store's file is written in a thread."""
+
+    def __init__(
+        self,
+        *,
+        state: State,
+        store: LeaseStore,
+        clock: Callable[[], float],
+        wall: Callable[[], float],
+        driver: Driver | None,
+    ) -> None:
+        self._state = state
+        self._store = store
+        self._clock = clock
+        self._wall = wall
+        self._driver = driver
+        self._events: asyncio.Queue[tuple[Event, asyncio.Future[None] | None]] = asyncio.Queue()
+        self._streams: dict[int, Stream] = {}
+        self._opened = 0
+        self._decisions: deque[Decided] = deque(maxlen=_DECISIONS)
+        self._watch = ProcessWatch(lambda process: self.post(ProcessGone(process=process)))
+        self._timer: asyncio.TimerHandle | None = None
+        self._version = 0
+        self._changed = asyncio.Condition()
+        self._stirred = asyncio.Event()
+
+    @property
+    def state(self) -> State:
+        """The state as saved."""
+        return self._state
+
+    @property
+    def decisions(self) -> tuple[Decided, ...]:
+        """The latest decisions, newest last."""
+        return tuple(self._decisions)
+
+    @property
+    def version(self) -> int:
+        """Rises with every change that onlookers can see."""
+        return self._version
+
+    def to_wall(self, time: float) -> float:
+        """A time of the arbiter's clock in seconds since the epoch."""
+        return self._wall() - (self._clock() - time)
+
+    def open_stream(self) -> Stream:
+        """A stream with a number that was never used."""
+        self._opened += 1
+        stream = Stream(self._opened)
+        self._streams[stream.number] = stream
+        return stream
+
+    def close_stream(self, stream: Stream) -> None:
+        """The caller is gone, or was told everything."""
+        if self._streams.pop(stream.number, None) is not None:
+            self.post(StreamEnded(stream=stream.number))
+
+    def post(self, event: Event) -> None:
+        """Something happened."""
+        self._events.put_nowait((event, None))
+
+    async def apply(self, event: Event) -> None:
+        """Something should happen; returns when it has been saved and acted upon."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._events.put_nowait((event, done))
+        await done
+
+    async def changed(self, version: int) -> int:
+        """Waits until the state that onlookers see is newer than `version`; returns the new version."""
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._version > version)
+            return self._version
+
+    async def run(self) -> None:
+        """Handles events for as long as the process lives. An error in here is a defect and ends it."""
+        for lease in self._state.leases.values():
+            if lease.process is not None:
+                self._watch.watch(lease.process)
+        async with asyncio.TaskGroup() as group:
+            if self._driver is not None:
+                group.create_task(self._sample(self._driver))
+            try:
+                self.post(Tick())
+                while True:
+                    await self._handle(await self._events.get())
+            finally:
+                self._watch.close()
+                if self._timer is not None:
+                    self._timer.cancel()
+
+    async def _handle(self, first: tuple[Event, asyncio.Future[None] | None]) -> None:
+        """Takes everything that has come by now, and saves it in one transaction before anybody hears of it."""
+        batch = [first]
+        while not self._events.empty():
+            batch.append(self._events.get_nowait())
+        state = self._state
+        effects: list[Effect] = []
+        for event, _ in batch:
+            state, more = step(state, event, self._clock())
+            effects.extend(more)
+        changes = [effect for effect in effects if isinstance(effect, Save | Forget)]
+        if changes:
+            now, wall = self._clock(), self._wall()
+            await asyncio.to_thread(self._store.apply, changes, now=now, wall=wall)
+        before, self._state = self._state, state
+        for effect in effects:
+            self._perform(effect)
+        for _, done in batch:
+            if done is not None and not done.done():
+                done.set_result(None)
+        self._set_timer()
+        if _visible(before) != _visible(state):
+            self._stirred.set()
+            async with self._changed:
+                self._version += 1
+                self._changed.notify_all()
+
+    def _perform(self, effect: Effect) -> None:
+        match effect:
+            case Send():
+                stream = self._streams.get(effect.stream)
+                if stream is not None:
+                    stream.replies.put_nowait(effect.reply)
+            case Refuse():
+                stream = self._streams.get(effect.stream)
+                if stream is not None:
+                    stream.replies.put_nowait(effect)
+            case Close():
+                stream = self._streams.get(effect.stream)
+                if stream is not None:
+                    stream.end()
+            case Watch():
+                self._watch.watch(effect.process)
+            case Decided():
+                self._decisions.append(effect)
+                log.info(
+                    effect.reason,
+                    extra={
+                        "action": effect.action,
+                        "tenant": effect.tenant,
+                        "device": effect.device,
+                        "bytes": effect.bytes,
+                        "fencing_token": effect.fencing_token,
+                        **({"job_id": effect.job_id} if effect.job_id else {}),
+                    },
+                )
+            case Save() | Forget():
+                pass
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        now = self._clock()
+        due = next_change(self._state, now)
+        if due is not None:
+            self._timer = asyncio.get_running_loop().call_later(due - now, self.post, Tick())
+
+    async def _sample(self, driver: Driver) -> None:
+        """Reads the devices: quickly while memory is on its way back, since the next in the queue waits for it."""
+        while True:
+            for device in self._state.devices.values():
+                if device.driver:
+                    sample = await asyncio.to_thread(driver.sample, device.id, self._clock())
+                    await self.apply(Sampled(device=device.id, sample=sample))
+            returning = any(lease.quarantine is not None for lease in self._state.leases.values())
+            self._stirred.clear()
+            if returning or self._state.waiters:
+                await asyncio.sleep(_SAMPLE_BUSY_S)
+            else:
+                await _wait_for(self._stirred, _SAMPLE_QUIET_S)
+
+
+async def _wait_for(event: asyncio.Event, seconds: float) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await event.wait()
+    except TimeoutError:
+        return
+
+
+def _visible(state: State) -> tuple[object, ...]:
+    """What onlookers can see of a state: not when leases will expire."""
+    return (
+        [replace(lease, expires_at=0.0, last_used=0.0) for lease in state.leases.values()],
+        state.waiters,
+        [device.sample.used if device.sample else None for device in state.devices.values()],
+        state.grace_until,
+    )

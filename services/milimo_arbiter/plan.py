@@ -1,0 +1,257 @@
+"""Who is served next, on which device, in which grade, and who has to make room for it.
+
+Decides only: `schedule` looks at a state and returns what should happen; `core` makes it happen.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from milimo_arbiter.memory import ledger, room
+from milimo_arbiter.queue import in_order
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from milimo_arbiter.state import Footprint, Lease, State, Waiter
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Grant:
+    """This waiter is served now."""
+
+    waiter: Waiter
+    footprint: Footprint
+    device: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Ask:
+    """This holder should give back that many bytes, for that waiter."""
+
+    lease_id: str
+    bytes: int
+    waiter: Waiter
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Schedule:
+    """What should happen now. After a grant the rest is open: the caller applies it and schedules again."""
+
+    grant: Grant | None
+    asks: tuple[Ask, ...]
+    # Busy leases that a waiter needs and that may not be asked yet.
+    wanted: frozenset[str]
+    # By stream, why each waiter still waits.
+    reasons: Mapping[int, str]
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class _Option:
+    footprint: Footprint
+    device: str
+    # What each victim has to give.
+    victims: tuple[tuple[Lease, int], ...]
+    cost: float
+    fits_now: bool
+
+
+def may_be_asked(lease: Lease, state: State, now: float) -> bool:
+    """Whether a busy holder may be asked to yield: after its minimum hold, and at the end of its batch of turns."""
+    if lease.turn is None:
+        return True
+    if now < lease.granted_at + lease.min_hold_s:
+        return False
+    if lease.turn.waiting_jobs == 0 or lease.turns >= state.policy.batch_turns:
+        return True
+    return lease.wanted_since is not None and now >= lease.wanted_since + state.policy.batch_s
+
+
+def coming_back(state: State, device: str, now: float) -> int:
+    """Bytes of the device that their holders were asked for or have just released."""
+    return sum(
+        min(lease.bytes, lease.reclaim.bytes)
+        if lease.quarantine is None and lease.reclaim is not None
+        else lease.bytes
+        if lease.quarantine is not None
+        and lease.quarantine.released
+        and now < lease.quarantine.since + state.policy.settle_s
+        else 0
+        for lease in state.leases.values()
+        if lease.device == device
+    )
+
+
+def schedule(state: State, now: float) -> Schedule:
+    """Serves the queue in order; a later request goes first only where it takes nothing that an earlier one waits for.
+
+    For each waiter, in order:
+      7.1 among its grades and their devices, the cheapest option counts: seconds to bring its victims' weights back,
+          plus a price for each grade below the best, plus a price for each busy holder to wait for;
+      7.2 it fits now: granted;
+      7.3 it will fit when what was asked for has come back: waits, and its bytes are set aside;
+      7.4 it will fit when others leave: they are asked, busy ones only when they may be; its bytes are set aside;
+      7.5 nothing that could be asked would make room: waits, and sets nothing aside.
+    """
+    # Bytes of each device that are on their way back, less what earlier waiters have set aside.
+    spare = {device: coming_back(state, device, now) for device in state.devices}
+    aside = dict.fromkeys(state.devices, 0)
+    asked: dict[str, int] = {}
+    asks: list[Ask] = []
+    wanted: set[str] = set()
+    reasons: dict[int, str] = {}
+    free = {device: ledger(state, device).free for device in state.devices}
+    queue = in_order(state)
+    for place, waiter in enumerate(queue):
+        if place and all(
+            free[device] + spare[device] <= aside[device] and not _victims(state, device, 1, asked)
+            for device in state.devices
+        ):
+            # Whatever there is has been promised: the rest of a long queue need not be looked at.
+            reasons.update({later.stream: _ahead(place) for later in queue[place:]})
+            break
+        option = _cheapest(_options(waiter, state, spare, aside, asked, now))
+        if option is None:
+            reasons[waiter.stream] = _ahead(place) if place else "no holder could make room for it"
+            continue
+        if option.fits_now:
+            grant = Grant(waiter=waiter, footprint=option.footprint, device=option.device)
+            return Schedule(grant=grant, asks=(), wanted=frozenset(), reasons={})
+        aside[option.device] += option.footprint.bytes
+        reasons[waiter.stream] = _reason(option, state)
+        for lease, size in option.victims:
+            asked[lease.lease_id] = asked.get(lease.lease_id, 0) + size
+            spare[option.device] += size
+            if may_be_asked(lease, state, now):
+                asks.append(Ask(lease_id=lease.lease_id, bytes=size, waiter=waiter))
+            else:
+                wanted.add(lease.lease_id)
+    return Schedule(grant=None, asks=tuple(asks), wanted=frozenset(wanted), reasons=reasons)
+
+
+def _options(
+    waiter: Waiter,
+    state: State,
+    spare: Mapping[str, int],
+    aside: Mapping[str, int],
+    asked: Mapping[str, int],
+    now: float,
+) -> Iterable[_Option]:
+    rooms = {device: room(state, device, waiter) for device in state.devices}
+    for rank, footprint in enumerate(waiter.request.footprints):
+        for device in footprint.devices or state.devices:
+            if device not in state.devices or footprint.bytes > state.devices[device].budget:
+                continue
+            missing = footprint.bytes - (rooms[device] + spare[device] - aside[device])
+            victims = _victims(state, device, missing, asked) if missing > 0 else ()
+            if missing > sum(size for _, size in victims):
+                continue
+            busy = sum(1 for lease, _ in victims if lease.turn is not None and lease.reclaim is None)
+            yield _Option(
+                footprint=footprint,
+                device=device,
+                victims=victims,
+                cost=rank * state.policy.downgrade_s
+                + busy * state.policy.busy_wait_s
+                # Those that were asked before are leaving anyhow.
+                + sum(lease.reload_seconds(state.policy) for lease, _ in victims if lease.reclaim is None),
+                fits_now=missing <= 0 and footprint.bytes <= rooms[device],
+            )
+
+
+def _cheapest(options: Iterable[_Option]) -> _Option | None:
+    # Of equal costs the first is the better grade, and min keeps the first.
+    return min(options, key=lambda option: option.cost, default=None)
+
+
+def _victims(state: State, device: str, missing: int, asked: Mapping[str, int]) -> tuple[tuple[Lease, int], ...]:
+    """Who should give `missing` bytes back: those already asked, then the idle, then the busy.
+
+    Within each class the cheapest to bring back goes first, the least recently used among equals. Nobody is chosen
+    whom the others make superfluous. The answer may be too small.
+    """
+
+    def left(lease: Lease) -> int:
+        return lease.bytes - asked.get(lease.lease_id, 0) - (lease.reclaim.bytes if lease.reclaim else 0)
+
+    candidates = sorted(
+        (
+            lease
+            for lease in state.leases.values()
+            # One that is away cannot be asked.
+            if lease.device == device and lease.quarantine is None and lease.stream is not None and left(lease) > 0
+        ),
+        key=lambda lease: (
+            lease.reclaim is None and lease.lease_id not in asked,
+            lease.turn is not None,
+            lease.reload_seconds(state.policy),
+            lease.last_used,
+            lease.fencing_token,
+        ),
+    )
+    chosen: list[Lease] = []
+    found = 0
+    for lease in candidates:
+        if found >= missing:
+            break
+        chosen.append(lease)
+        found += left(lease)
+    for lease in reversed(chosen[:-1]):
+        if found - left(lease) >= missing:
+            chosen.remove(lease)
+            found -= left(lease)
+    takes: list[tuple[Lease, int]] = []
+    for lease in chosen:
+        take = min(left(lease), missing)
+        takes.append((lease, take))
+        missing -= take
+    return tuple(takes)
+
+
+def _ahead(place: int) -> str:
+    return "1 request is ahead" if place == 1 else f"{place} requests are ahead"
+
+
+def _reason(option: _Option, state: State) -> str:
+    """What the waiter waits for: its victims, or those who were asked before."""
+    holders = [lease for lease, _ in option.victims] or [
+        lease for lease in state.leases.values() if lease.device == option.device and lease.reclaim is not None
+    ]
+    busy = next((lease for lease in holders if lease.turn is not None), None)
+    if busy is not None and busy.turn is not None:
+        return f"{busy.tenant} is busy" + (f" on job {busy.turn.job_id}" if busy.turn.job_id else "")
+    if holders:
+        return f"memory of {', '.join(sorted({lease.tenant for lease in holders}))} is on its way back"
+    return f"memory of {option.device} is on its way back"
+
+
+def asked_of(asks: Iterable[Ask]) -> Mapping[str, tuple[int, Waiter]]:
+    """The asks by lease: all bytes together, and the first who wants them."""
+    sums: dict[str, tuple[int, Waiter]] = {}
+    for ask in asks:
+        before = sums.get(ask.lease_id)
+        sums[ask.lease_id] = (ask.bytes, ask.waiter) if before is None else (before[0] + ask.bytes, before[1])
+    return sums
+
+
+def next_change(state: State, now: float) -> float | None:
+    """The next time after `now` at which time alone changes a decision; None when there is none."""
+    policy = state.policy
+    times = chain(
+        () if state.grace_until is None else (state.grace_until,),
+        (lease.expires_at for lease in state.leases.values() if lease.quarantine is None),
+        (lease.reclaim.deadline for lease in state.leases.values() if lease.reclaim is not None),
+        *(
+            (lease.granted_at + lease.min_hold_s, lease.wanted_since + policy.batch_s)
+            for lease in state.leases.values()
+            if lease.wanted_since is not None
+        ),
+        (
+            lease.quarantine.since + policy.settle_s
+            for lease in state.leases.values()
+            if lease.quarantine is not None and lease.quarantine.released
+        ),
+    )
+    return min((time for time in times if time > now), default=None)

@@ -1,0 +1,300 @@
+"""A worker in the simulated world: keeps the protocol as `milimo_runtime.lease` does, in a process that suffers."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from milimo_arbiter import effects, events
+from milimo_arbiter.state import Footprint, Priority, Request
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from milimo_arbiter.effects import Granted, Reply
+    from milimo_arbiter.simulation import World
+    from milimo_arbiter.state import ProcessIdentity
+
+# The holder stops this part of the TTL before the arbiter gives up, and sends this many heartbeats in it.
+_MARGIN_OF_TTL: Final = 0.25
+_HEARTBEATS_PER_TTL: Final = 6
+_CHUNKS: Final = 4
+
+
+class Holder:
+    """One process with one tenant. Whatever it does or hears waits while the process is stopped."""
+
+    def __init__(self, world: World, *, tenant: str, process: ProcessIdentity, greedy: bool) -> None:
+        self.world = world
+        self.tenant = tenant
+        self.process = process
+        # Its own queue never ends: it goes idle only when it is asked to.
+        self._greedy = greedy
+        self._stopped_until = 0.0
+        self._deferred: list[Callable[[], None]] = []
+        self._jobs = 0
+        self._reset()
+
+    def _reset(self) -> None:
+        self.stream: int | None = None
+        # Granted, and loaded so far.
+        self.bytes = 0
+        self.memory = 0
+        self.device = ""
+        self._lease: Granted | None = None
+        self._held = False
+        self._lost = False
+        self._valid_until = 0.0
+        self._sent: dict[int, float] = {}
+        self._sequence = 0
+        self._turn = False
+        self._wish = False
+        self._freed = False
+        # Rises whenever the past no longer matters, so that what was planned before is dropped.
+        self._life = getattr(self, "_life", 0) + 1
+
+    # The process.
+
+    def stop(self, seconds: float) -> None:
+        """SIGSTOP for a while."""
+        self._stopped_until = max(self._stopped_until, self.world.now + seconds)
+        self.world.after(self._stopped_until - self.world.now, self._continue)
+
+    def _continue(self) -> None:
+        if self.world.now >= self._stopped_until:
+            deferred, self._deferred = self._deferred, []
+            for action in deferred:
+                action()
+
+    def die(self, successor: ProcessIdentity) -> None:
+        """SIGKILL; a supervisor starts another process."""
+        stream = self.stream
+        self._deferred.clear()
+        self._stopped_until = 0.0
+        self._reset()
+        self.process = successor
+        if stream is not None:
+            self.world.cut(stream)
+        self._later(self.world.random.uniform(0.1, 3.0), self.live)
+
+    def _when_running(self, action: Callable[[], None]) -> None:
+        life = self._life
+
+        def guarded() -> None:
+            if self._life == life:
+                action()
+
+        if self.world.now < self._stopped_until:
+            self._deferred.append(guarded)
+        else:
+            guarded()
+
+    def _later(self, seconds: float, action: Callable[[], None]) -> None:
+        life = self._life
+        self.world.after(seconds, lambda: self._when_running(action) if self._life == life else None)
+
+    # The tenant.
+
+    def live(self) -> None:
+        """Asks for a lease, unless it has one."""
+        if self.stream is not None or self._lease is not None:
+            return
+        chance = self.world.random
+        sizes = sorted((chance.randint(5, 100) for _ in range(chance.choice([1, 1, 2, 3]))), reverse=True)
+        self._jobs += 1
+        request = Request(
+            tenant=self.tenant,
+            footprints=tuple(
+                Footprint(name=f"g{index}", bytes=size, load_seconds=chance.choice([0.0, size / 10]))
+                for index, size in enumerate(sizes)
+            ),
+            priority=chance.choice(list(Priority)),
+            min_hold_s=chance.choice([0.0, 0.0, 3.0]),
+            job_id=f"{self.tenant}-{self._jobs}",
+            process=self.process,
+            resume_token=f"{self.process.pid}-{self._jobs}",
+        )
+        self.stream = self.world.open(self, lambda stream: events.Acquire(stream=stream, request=request))
+        if chance.random() < 0.1:
+            # The job is cancelled, perhaps while it waits.
+            self._later(chance.uniform(0, 10), self._cancel)
+
+    def _cancel(self) -> None:
+        if self._lease is None and self.stream is not None:
+            self.world.cut(self.stream)
+
+    def hear(self, stream: int, reply: Reply) -> None:
+        """A reply has arrived at the process."""
+        self._when_running(lambda: self._hear(reply) if stream == self.stream else None)
+
+    def _hear(self, reply: Reply) -> None:
+        match reply:
+            case effects.Granted():
+                self._granted(reply)
+            case effects.Renewed():
+                sent_at = self._sent.pop(reply.sequence, None)
+                if sent_at is not None and self._lease is not None:
+                    self._renew(sent_at)
+            case effects.ReclaimRequested():
+                # One in fifty has a defect and does not listen.
+                self._wish = self.world.random.random() < 0.98
+                if self._wish and self._held and not self._turn and not self._lost:
+                    self._drop()
+            case effects.Revoked():
+                self._lose()
+            case effects.Released() | effects.Queued():
+                pass
+
+    def _granted(self, reply: Granted) -> None:
+        if self._lease is None:
+            self._lease = reply
+            self.device, self.bytes = reply.lease.device, reply.lease.bytes
+            self._valid_until = self.world.now + 0.75 * reply.ttl_s
+            self._beat()
+            return
+        self._renew(self._sent.pop(0, 0.0))
+        if self._freed:
+            self._say(lambda stream: events.Release(stream=stream))
+        elif self._turn or not self._held:
+            self._say(lambda stream: events.Busy(stream=stream, job_id=f"j{self._jobs}", waiting_jobs=0))
+        else:
+            self._say(lambda stream: events.Idle(stream=stream))
+
+    def _renew(self, sent_at: float) -> None:
+        assert self._lease is not None
+        if self._expired():
+            self._lose()
+            return
+        self._valid_until = max(self._valid_until, sent_at + (1 - _MARGIN_OF_TTL) * self._lease.ttl_s)
+        if not self._held:
+            self._held = self._turn = True
+            self._later(self.world.random.uniform(0.01, 0.5), self._load)
+
+    def _expired(self) -> bool:
+        return self._lost or self.world.now >= self._valid_until
+
+    def may_use_device(self) -> bool:
+        """Whether the process, as far as it knows, holds the lease at this moment. A stopped one does nothing."""
+        return self._held and not self._freed and not self._expired() and self.world.now >= self._stopped_until
+
+    def _beat(self) -> None:
+        if self._lease is None or self._freed or self._lost:
+            return
+        if self._expired():
+            self._lose()
+            return
+        self._sequence += 1
+        self._sent[self._sequence] = self.world.now
+        sequence, used = self._sequence, self.memory if self.world.random.random() < 0.7 else None
+        self._say(lambda stream: events.Heartbeat(stream=stream, sequence=sequence, used=used))
+        self._later(self._lease.ttl_s / _HEARTBEATS_PER_TTL, self._beat)
+
+    def _load(self) -> None:
+        if self._expired():
+            self._lose()
+            return
+        self.memory = min(self.bytes, self.memory + -(-self.bytes // _CHUNKS))
+        again = self._load if self.memory < self.bytes else self._work
+        self._later(self.world.random.uniform(0.1, 1.0), again)
+
+    def _work(self) -> None:
+        self._later(self.world.random.uniform(0.1, 8.0), self._finish)
+
+    def _finish(self) -> None:
+        if self._expired():
+            self._lose()
+            return
+        chance = self.world.random
+        if self._wish:
+            self._drop()
+        elif self._greedy or chance.random() < 0.5:
+            self._jobs += 1
+            job, waiting = f"j{self._jobs}", chance.choice([0, 1, 2])
+            self._say(lambda stream: events.Busy(stream=stream, job_id=job, waiting_jobs=waiting))
+            self._work()
+        else:
+            self._turn = False
+            self._say(lambda stream: events.Idle(stream=stream))
+            self._later(chance.uniform(0.1, 10.0), self._next)
+
+    def _next(self) -> None:
+        if self._freed or self._lost or not self._held or self._turn:
+            return
+        chance = self.world.random
+        if chance.random() < 0.3:
+            self._drop()
+            return
+        if chance.random() < 0.2 and self.bytes > 4:
+            part = self.bytes // 4
+            self.bytes -= part
+            self.memory = min(self.memory, self.bytes)
+            self._say(lambda stream: events.Shrink(stream=stream, bytes=part))
+        self._turn = True
+        self._jobs += 1
+        job = f"j{self._jobs}"
+        self._say(lambda stream: events.Busy(stream=stream, job_id=job, waiting_jobs=0))
+        self._work()
+
+    def _lose(self) -> None:
+        if not self._lost:
+            self._lost = True
+            self._later(self.world.random.uniform(0.0, 1.0), self._drop)
+
+    def _drop(self) -> None:
+        """Frees the memory, then says so. Where a driver measures, it takes the driver a moment."""
+        self._turn = False
+        self._freed = True
+        if self.device and self.world.devices[self.device].driver:
+            self.world.after(self.world.random.uniform(0.0, 0.5), partial(self._give_back, self._life))
+        else:
+            self.memory = 0
+        self._say(lambda stream: events.Release(stream=stream))
+
+    def _give_back(self, life: int) -> None:
+        # Not deferred while the process is stopped: it is the driver that is late.
+        if life == self._life:
+            self.memory = 0
+
+    def _say(self, message: Callable[[int], events.Message]) -> None:
+        if self.stream is not None:
+            self.world.tell(self.stream, message(self.stream))
+
+    # The streams.
+
+    def stream_broke(self, stream: int) -> None:
+        """The connection is lost: a waiter asks again, a holder resumes."""
+        self._when_running(lambda: self._broke(stream))
+
+    def _broke(self, stream: int) -> None:
+        if stream != self.stream:
+            return
+        self.stream = None
+        self._sent.clear()
+        pause = self.world.random.uniform(0.05, 2.0)
+        self._later(pause, self.live if self._lease is None else self._resume)
+
+    def _resume(self) -> None:
+        if self._lease is None or self.stream is not None:
+            return
+        token = self._lease.lease.resume_token
+        self._sent[0] = self.world.now
+        self.stream = self.world.open(
+            self,
+            lambda stream: events.Resume(stream=stream, tenant=self.tenant, resume_token=token, process=self.process),
+        )
+
+    def stream_ended(self, stream: int) -> None:
+        """The arbiter has nothing more to say: the lease is over."""
+        self._when_running(lambda: self._ended(stream))
+
+    def _ended(self, stream: int) -> None:
+        if stream != self.stream:
+            return
+        if self._lost and not self._freed:
+            self._drop()
+        device, memory = self.device, self.memory
+        self._reset()
+        if memory:
+            self.device, self.memory = device, memory
+            self.world.after(0.5, partial(self._give_back, self._life))
+        self._later(self.world.random.uniform(0.6, 6.0), self.live)

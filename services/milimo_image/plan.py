@@ -1,0 +1,241 @@
+"""From a request to a plan: everything that will be done, decided before anything is done. Pure, knows no torch."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from milimo_runtime.errors import InvalidArgument
+
+from milimo_image import defaults
+
+if TYPE_CHECKING:
+    from milimo_image.request import ImageRequest
+
+# Relative costs, in billions of multiply-adds per token of FLUX.2 klein 9B; only their ratios matter.
+_ENCODER_COST = 6.1  # 27 of Qwen3-8B's 36 layers
+_TRANSFORMER_COST = 9.1
+_DECODER_COST = 2.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A part of the work that shows progress. `cost` is that of the whole stage, in units common to the plan."""
+
+    name: str
+    steps: int
+    cost: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Notice:
+    """Something that the caller should know. `code` is UPPER_SNAKE_CASE."""
+
+    code: str
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagePlan:
+    """What will be done for a request: result i has the seed `seeds[i]` and exactly `width` × `height` pixels."""
+
+    width: int
+    height: int
+    model_width: int  # multiples of 16, ≥ width and height; the result is the middle of it
+    model_height: int
+    steps: int
+    guidance: float  # 1.0: one forward per step; above: a second one with an empty prompt
+    cfg_scale: float  # 1.0: off
+    seeds: tuple[int, ...]
+    stages: tuple[Stage, ...]
+    notices: tuple[Notice, ...]
+
+    @property
+    def forwards_per_step(self) -> int:
+        """How often the transformer runs in a denoising step."""
+        return 2 if self.guidance > 1.0 or self.cfg_scale > 1.0 else 1
+
+    @property
+    def cost(self) -> float:
+        """The sum of the stages' costs."""
+        return sum(stage.cost for stage in self.stages)
+
+
+ENCODE_PROMPT = "encode_prompt"
+
+
+def denoise_stage(index: int, count: int) -> str:
+    """Name of the stage that denoises image `index` of `count`."""
+    return "denoise" if count == 1 else f"denoise_{index + 1}"
+
+
+def decode_stage(index: int, count: int) -> str:
+    """Name of the stage that decodes image `index` of `count`."""
+    return "decode" if count == 1 else f"decode_{index + 1}"
+
+
+def plan_image(request: ImageRequest, *, is_distilled: bool, random_seed: int) -> ImagePlan:
+    """The plan for `request` on a distilled or a base checkpoint.
+
+    `random_seed`, 0 to 2⁶³ − 1, is used when the request gives none. Image i of a batch has the seed `seed + i`, so it
+    is the same image as a request for one with that seed. Raises `InvalidArgument` with the request's field names.
+    """
+    _check_text(request)
+    width, height = _check_size(request)
+    _check_references(request)
+    notices: list[Notice] = []
+    model_width, model_height = _round_up(width), _round_up(height)
+    if (model_width, model_height) != (width, height):
+        notices.append(
+            Notice(
+                code="SIZE_ROUNDED",
+                text=f"computed at {model_width} × {model_height}, cropped to {width} × {height}: "
+                f"the model works on multiples of {defaults.SIDE_MULTIPLE}",
+            )
+        )
+    sampling = defaults.DISTILLED if is_distilled else defaults.BASE
+    steps = sampling.steps if request.steps is None else request.steps
+    if not 1 <= steps <= defaults.MAX_STEPS:
+        raise InvalidArgument("steps", f"is {steps}; expected 1 to {defaults.MAX_STEPS}")
+    cfg_scale = _cfg_scale(request, notices)
+    guidance = _guidance(request, sampling.guidance, is_distilled=is_distilled, notices=notices)
+    if cfg_scale > 1.0:
+        guidance = 1.0  # its negative prompt takes the place of the empty one
+    if request.enable_ae:
+        notices.append(
+            Notice(
+                code="AUTOENCODER_FALLBACK",
+                text="the native autoencoder is not available; the one of the checkpoint's vae folder is used",
+            )
+        )
+    plan_seeds = _seeds(request, random_seed)
+    return ImagePlan(
+        width=width,
+        height=height,
+        model_width=model_width,
+        model_height=model_height,
+        steps=steps,
+        guidance=guidance,
+        cfg_scale=cfg_scale,
+        seeds=plan_seeds,
+        stages=_stages(
+            tokens=(model_width // defaults.SIDE_MULTIPLE) * (model_height // defaults.SIDE_MULTIPLE),
+            steps=steps,
+            passes=2 if guidance > 1.0 or cfg_scale > 1.0 else 1,
+            count=len(plan_seeds),
+        ),
+        notices=tuple(notices),
+    )
+
+
+def _check_text(request: ImageRequest) -> None:
+    if not request.prompt.strip() and not request.references and request.inpaint is None:
+        raise InvalidArgument("prompt", "is empty; it is required unless there is a reference or an image to inpaint")
+    for field, text in (("prompt", request.prompt), ("negative_prompt", request.negative_prompt)):
+        if len(text) > defaults.MAX_PROMPT_CHARACTERS:
+            raise InvalidArgument(
+                field, f"has {len(text)} characters; at most {defaults.MAX_PROMPT_CHARACTERS} are accepted"
+            )
+        if "\0" in text:
+            raise InvalidArgument(field, "contains a NUL character")
+
+
+def _check_size(request: ImageRequest) -> tuple[int, int]:
+    width = defaults.DEFAULT_WIDTH if request.width is None else request.width
+    height = defaults.DEFAULT_HEIGHT if request.height is None else request.height
+    for field, side in (("width", width), ("height", height)):
+        if not defaults.MIN_SIDE <= side <= defaults.MAX_SIDE:
+            raise InvalidArgument(field, f"is {side}; expected {defaults.MIN_SIDE} to {defaults.MAX_SIDE} pixels")
+    if width * height > defaults.MAX_PIXELS:
+        # The larger side is the one to reduce.
+        raise InvalidArgument(
+            "width" if width >= height else "height",
+            f"{width} × {height} are more than {defaults.MAX_PIXELS / 1e6:g} megapixels",
+        )
+    return width, height
+
+
+def _check_references(request: ImageRequest) -> None:
+    if len(request.references) > defaults.MAX_REFERENCES:
+        raise InvalidArgument(
+            "references", f"has {len(request.references)} images; at most {defaults.MAX_REFERENCES} are accepted"
+        )
+    for index, reference in enumerate(request.references):
+        width, height = reference.size
+        if min(width, height) < defaults.MIN_REFERENCE_SIDE:
+            raise InvalidArgument(
+                f"references[{index}]",
+                f"is {width} × {height}; both sides must have at least {defaults.MIN_REFERENCE_SIDE} pixels",
+            )
+        if max(width, height) > defaults.MAX_REFERENCE_ASPECT * min(width, height):
+            raise InvalidArgument(
+                f"references[{index}]",
+                f"is {width} × {height}; one side may be at most {defaults.MAX_REFERENCE_ASPECT:g} times the other",
+            )
+
+
+def _cfg_scale(request: ImageRequest, notices: list[Notice]) -> float:
+    if not request.enable_true_cfg:
+        if request.negative_prompt:
+            notices.append(
+                Notice(
+                    code="NEGATIVE_PROMPT_IGNORED",
+                    text="the negative prompt has no effect without true CFG, which is off",
+                )
+            )
+        if request.cfg_scale is not None:
+            notices.append(
+                Notice(code="CFG_SCALE_IGNORED", text="cfg_scale has no effect without true CFG, which is off")
+            )
+        return 1.0
+    scale = defaults.DEFAULT_CFG_SCALE if request.cfg_scale is None else request.cfg_scale
+    if not defaults.MIN_CFG_SCALE <= scale <= defaults.MAX_CFG_SCALE:
+        raise InvalidArgument(
+            "cfg_scale", f"is {scale}; expected {defaults.MIN_CFG_SCALE:g} to {defaults.MAX_CFG_SCALE:g}"
+        )
+    return scale
+
+
+def _guidance(request: ImageRequest, default: float, *, is_distilled: bool, notices: list[Notice]) -> float:
+    if request.guidance is None:
+        return default
+    if not defaults.MIN_GUIDANCE <= request.guidance <= defaults.MAX_GUIDANCE:
+        raise InvalidArgument(
+            "guidance", f"is {request.guidance}; expected {defaults.MIN_GUIDANCE:g} to {defaults.MAX_GUIDANCE:g}"
+        )
+    if is_distilled:
+        if request.guidance > 1.0:
+            notices.append(
+                Notice(
+                    code="GUIDANCE_IGNORED", text="a distilled checkpoint runs without guidance; use true CFG instead"
+                )
+            )
+        return 1.0
+    return request.guidance
+
+
+def _seeds(request: ImageRequest, random_seed: int) -> tuple[int, ...]:
+    if not 1 <= request.count <= defaults.MAX_COUNT:
+        raise InvalidArgument("count", f"is {request.count}; expected 1 to {defaults.MAX_COUNT}")
+    last = defaults.MAX_SEED - (request.count - 1)
+    if request.seed is None:
+        first = random_seed % (last + 1)
+    elif 0 <= request.seed <= last:
+        first = request.seed
+    else:
+        raise InvalidArgument("seed", f"is {request.seed}; expected 0 to {last}")
+    return tuple(range(first, first + request.count))
+
+
+def _stages(*, tokens: int, steps: int, passes: int, count: int) -> tuple[Stage, ...]:
+    stages = [Stage(name=ENCODE_PROMPT, steps=1, cost=_ENCODER_COST * defaults.MAX_PROMPT_TOKENS)]
+    forward = _TRANSFORMER_COST * (tokens + defaults.MAX_PROMPT_TOKENS)
+    for index in range(count):
+        stages.append(Stage(name=denoise_stage(index, count), steps=steps, cost=forward * steps * passes))
+        stages.append(Stage(name=decode_stage(index, count), steps=1, cost=_DECODER_COST * tokens))
+    return tuple(stages)
+
+
+def _round_up(side: int) -> int:
+    return math.ceil(side / defaults.SIDE_MULTIPLE) * defaults.SIDE_MULTIPLE

@@ -1,0 +1,232 @@
+"""Makes one video: prompt and images in, a finished file out. Runs in the thread that calls it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache, partial
+from typing import TYPE_CHECKING
+
+import torch
+from milimo_runtime.errors import Unimplemented
+
+from milimo_video import parameters, sigmas, stage_costs
+from milimo_video.choice import Pipeline
+from milimo_video.conditioning import start_conditions
+from milimo_video.decode import Tiling, decode_audio, decode_video
+from milimo_video.encode import Mp4Writer, crop_centre, write_thumbnail
+from milimo_video.geometry import SPATIAL_COMPRESSION, audio_samples, latent_frames
+from milimo_video.preview import ColourMap, fit_colour_map, render_preview
+from milimo_video.stages import Shot, denoise_full_size, denoise_half_size, upsample_latents
+from milimo_video.text import PromptCache, encode_prompt
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from milimo_runtime.observer import Observer
+    from PIL import Image
+
+    from milimo_video.models import VideoModels
+    from milimo_video.plan import VideoPlan
+    from milimo_video.request import VideoRequest
+    from milimo_video.stages import Latents
+
+_AUDIO_BLOCK = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoResult:
+    """A finished video and its thumbnail, with what a media store records of them."""
+
+    path: Path
+    thumbnail_path: Path
+    width: int
+    height: int
+    num_frames: int
+    fps: int
+    seed: int
+    audio_sample_rate: int
+    parameters_json: str
+
+
+def generate(
+    models: VideoModels,
+    request: VideoRequest,
+    plan: VideoPlan,
+    images: Mapping[str, Image.Image],
+    observer: Observer,
+    out_path: Path,
+    *,
+    prompts: PromptCache,
+    tiling: Tiling,
+) -> VideoResult:
+    """Makes the video of `plan` (the plan of `request` for this checkpoint) and writes it to `out_path`.
+
+    `images` holds the request's image conditions by asset id. The thumbnail stands beside the video, with the suffix
+    ".jpg". The same request gives the same bytes on the same machine. `observer` hears of every step and may raise
+    `JobCancelled`, which passes through at once; a half-written file is then removed.
+
+    Raises `Unimplemented` for what can be planned but not made yet.
+    """
+    latents = make_latents(models, request, plan, images, observer, prompts)
+    return save_video(models, request, plan, latents, observer, out_path, tiling)
+
+
+def make_latents(
+    models: VideoModels,
+    request: VideoRequest,
+    plan: VideoPlan,
+    images: Mapping[str, Image.Image],
+    observer: Observer,
+    prompts: PromptCache,
+) -> Latents:
+    """The first half of `generate`: everything up to decoding. At the model's size, not yet trimmed or cropped."""
+    _require_supported(models, request, plan)
+    (chunk,) = plan.chunks
+
+    observer.begin(stage_costs.ENCODE_TEXT, 1)
+    conditions = start_conditions(request, chunk, images)
+    prompt = encode_prompt(models, request.prompt, plan.negative_prompt, prompts)
+    observer.advance()
+
+    shot = Shot(
+        width=plan.model_width,
+        height=plan.model_height,
+        frames=chunk.span.frames,
+        fps=plan.fps,
+        conditioning_fps=plan.conditioning_fps,
+        prompt=prompt,
+        conditions=conditions,
+        # On the CPU, so that the noise does not depend on the device.
+        generator=torch.Generator("cpu").manual_seed(chunk.seed),
+    )
+    return _denoise(models, shot, plan, observer)
+
+
+def save_video(
+    models: VideoModels,
+    request: VideoRequest,
+    plan: VideoPlan,
+    latents: Latents,
+    observer: Observer,
+    out_path: Path,
+    tiling: Tiling,
+) -> VideoResult:
+    """The second half of `generate`: decodes and encodes piece by piece, audio along with the frames it goes with."""
+    rate = models.audio_sample_rate
+    text = parameters.to_json(request, plan, models.name)
+    thumbnail = out_path.with_suffix(".jpg")
+    observer.begin(stage_costs.DECODE, plan.num_frames)
+    audio = decode_audio(models, latents.audio, audio_samples(plan.num_frames, plan.fps, rate))
+    with Mp4Writer(
+        out_path,
+        width=plan.width,
+        height=plan.height,
+        fps=plan.fps,
+        sample_rate=rate,
+        comment=text,
+        description=request.prompt,
+    ) as writer:
+        written = heard = 0
+        for frames in decode_video(models, latents.video, tiling):
+            wanted = crop_centre(frames[: plan.num_frames - written], plan.width, plan.height)
+            if not len(wanted):
+                break
+            if not written:
+                first = wanted[0]
+            writer.write_frames(wanted)
+            written += len(wanted)
+            until = audio.shape[1]
+            if written < plan.num_frames:
+                until = audio_samples(written, plan.fps, rate) // _AUDIO_BLOCK * _AUDIO_BLOCK
+            writer.write_audio(audio[:, heard:until])
+            heard = until
+            observer.advance(len(wanted))
+    write_thumbnail(first, thumbnail)
+    return VideoResult(
+        path=out_path,
+        thumbnail_path=thumbnail,
+        width=plan.width,
+        height=plan.height,
+        num_frames=plan.num_frames,
+        fps=plan.fps,
+        seed=request.seed,
+        audio_sample_rate=rate,
+        parameters_json=text,
+    )
+
+
+def _require_supported(models: VideoModels, request: VideoRequest, plan: VideoPlan) -> None:
+    assert models.checkpoint == plan.checkpoint, "the plan was made for another checkpoint"
+    if plan.pipeline is not Pipeline.TI2VID:
+        raise Unimplemented(f"the {plan.pipeline} pipeline")
+    if plan.chained:
+        raise Unimplemented("chained video")
+    if request.loras:
+        raise Unimplemented("LoRAs")
+
+
+def _denoise(models: VideoModels, shot: Shot, plan: VideoPlan, observer: Observer) -> Latents:
+    colours = cache(partial(fit_colour_map, models.vae))
+    first = sigmas.DISTILLED if models.checkpoint == "distilled" else sigmas.undistilled(plan.stage_1_steps)
+    second = sigmas.DISTILLED_STAGE_2
+
+    observer.begin(stage_costs.STAGE_1, len(first))
+    half = denoise_half_size(models, shot, first, _step_listener(shot, first, observer, colours, 2))
+
+    observer.begin(stage_costs.UPSAMPLE, 1)
+    upsampled = upsample_latents(models, shot, half)
+    observer.advance()
+
+    observer.begin(stage_costs.STAGE_2, len(second))
+    return denoise_full_size(
+        models, shot, upsampled, half.audio, second, _step_listener(shot, second, observer, colours, 1)
+    )
+
+
+def _step_listener(
+    shot: Shot,
+    schedule: tuple[float, ...],
+    observer: Observer,
+    colours: Callable[[], ColourMap],
+    divisor: int,
+) -> Callable[[int, torch.Tensor], None]:
+    """Reports steps of a stage that works at 1 / `divisor` of the shot's size."""
+    levels = (*schedule, 0.0)
+    before: torch.Tensor | None = None
+
+    def on_step(done: int, tokens: torch.Tensor) -> None:
+        nonlocal before
+        observer.advance()
+        render = partial(
+            _render_step,
+            before,
+            tokens,
+            sigma_before=levels[done - 1],
+            sigma=levels[done],
+            frames=latent_frames(shot.frames),
+            height=shot.height // divisor // SPATIAL_COMPRESSION,
+            width=shot.width // divisor // SPATIAL_COMPRESSION,
+            colours=colours,
+        )
+        observer.preview(render)
+        before = tokens
+
+    return on_step
+
+
+def _render_step(
+    before: torch.Tensor | None,
+    tokens: torch.Tensor,
+    *,
+    sigma_before: float,
+    sigma: float,
+    frames: int,
+    height: int,
+    width: int,
+    colours: Callable[[], ColourMap],
+) -> Image.Image:
+    """Shows where the step points to, x₀ = x − σ v with v from the step's two ends, not the noise that is left."""
+    if before is not None:
+        tokens = tokens - (tokens - before) * (sigma / (sigma - sigma_before))
+    return render_preview(tokens, frames=frames, height=height, width=width, colours=colours())

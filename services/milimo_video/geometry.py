@@ -1,0 +1,110 @@
+"""The grids of LTX-2: what sizes and lengths the model can make, and how chunks share frames.
+
+Pure integer arithmetic; nothing here knows torch. A pixel frame is a frame of the video; a latent frame stands for
+eight of them, except the first, which stands for one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+
+# Properties of the video autoencoder.
+SPATIAL_COMPRESSION = 32
+TEMPORAL_COMPRESSION = 8
+# Stage 1 works at half the size, and that half must still be a multiple of the autoencoder's 32.
+TWO_STAGE_MULTIPLE = 2 * SPATIAL_COMPRESSION
+ONE_STAGE_MULTIPLE = SPATIAL_COMPRESSION
+AUDIO_LATENTS_PER_SECOND = 25
+AUDIO_SAMPLE_RATE = 24_000
+
+
+def round_up(value: int, multiple: int) -> int:
+    """The smallest multiple of `multiple` that is at least `value` (≥ 1)."""
+    return -(-value // multiple) * multiple
+
+
+def model_frames(num_frames: int) -> int:
+    """The smallest 8k + 1 that is at least `num_frames` (≥ 1): the lengths that the autoencoder can decode to."""
+    return round_up(num_frames - 1, TEMPORAL_COMPRESSION) + 1
+
+
+def latent_frames(frames: int) -> int:
+    """Latent frames of `frames` pixel frames, where `frames` is 8k + 1."""
+    return (frames - 1) // TEMPORAL_COMPRESSION + 1
+
+
+def video_tokens(width: int, height: int, frames: int) -> int:
+    """Tokens of the transformer's video stream: one per latent position. Width and height are multiples of 32."""
+    return latent_frames(frames) * (height // SPATIAL_COMPRESSION) * (width // SPATIAL_COMPRESSION)
+
+
+def audio_latents(frames: int, fps: int) -> int:
+    """Latents of the audio that goes with `frames` frames at `fps`."""
+    return round(frames / fps * AUDIO_LATENTS_PER_SECOND)
+
+
+def audio_samples(frames: int, fps: int, sample_rate: int = AUDIO_SAMPLE_RATE) -> int:
+    """Samples per channel of audio that lasts as long as `frames` frames at `fps`, to the nearest sample."""
+    return round(Fraction(frames * sample_rate, fps))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Overlap:
+    """Frames that two neighbouring chunks share, on the latent grid.
+
+    Latent 0 stands for one frame and every other for eight, so `slices` latents at the start of a chunk stand for
+    8 · (slices − 1) + 1 frames. These are trimmed from the later chunk.
+    """
+
+    slices: int
+    frames: int
+
+
+def align_overlap(frames: int) -> Overlap:
+    """The overlap that covers `frames` (≥ 1) frames asked for: ceil((frames − 1) / 8) + 1 latents."""
+    slices = -(-(frames - 1) // TEMPORAL_COMPRESSION) + 1
+    return Overlap(slices=slices, frames=(slices - 1) * TEMPORAL_COMPRESSION + 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """What one chunk contributes.
+
+    The chunk makes `frames` frames (8k + 1). Its first `overlap` frames repeat the end of the chunk before it and are
+    trimmed; the next `kept` frames are frames `start` … `start + kept − 1` of the result; what is left over at the
+    end was made only because of the grid.
+    """
+
+    index: int
+    start: int
+    overlap: int
+    kept: int
+    frames: int
+
+
+def chunk_spans(num_frames: int, chunk_frames: int, overlap: Overlap) -> tuple[Span, ...]:
+    """Cuts `num_frames` (≥ 1) into chunks of at most `chunk_frames` (8k + 1, more than the overlap's frames).
+
+    There are 1 + ceil((N − chunk) / (chunk − overlap)) chunks, at least one; the last is only as long as it must be.
+    Raises `ValueError` when the chunk is off the grid or has no room for a new frame.
+    """
+    if model_frames(chunk_frames) != chunk_frames:
+        raise ValueError(f"a chunk has 8k + 1 frames, not {chunk_frames}")
+    if overlap.frames >= chunk_frames:
+        raise ValueError(f"an overlap of {overlap.frames} frames leaves nothing new in a chunk of {chunk_frames}")
+    first = min(num_frames, chunk_frames)
+    spans = [Span(index=0, start=0, overlap=0, kept=first, frames=model_frames(first))]
+    step = chunk_frames - overlap.frames
+    for start in range(first, num_frames, step):
+        kept = min(step, num_frames - start)
+        spans.append(
+            Span(
+                index=len(spans),
+                start=start,
+                overlap=overlap.frames,
+                kept=kept,
+                frames=model_frames(overlap.frames + kept),
+            )
+        )
+    return tuple(spans)

@@ -1,0 +1,121 @@
+"""Video requests and plans between the contract and this service's own types."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from milimo.v1 import jobs_pb2, video_pb2
+from milimo_runtime.assets import AssetKind, require_asset, require_project
+from milimo_runtime.errors import InvalidArgument, Unimplemented
+from milimo_runtime.seeds import draw_seed
+
+from milimo_video.choice import Pipeline
+from milimo_video.request import Condition, Lora, PipelineOverride, VideoRequest
+from milimo_video.stage_costs import GUIDED_PASSES, STAGE_1, STAGE_2
+
+if TYPE_CHECKING:
+    from milimo_runtime.registry import InstalledModel
+    from sqlalchemy.orm import Session
+
+    from milimo_video.plan import VideoPlan
+    from milimo_video.stage_costs import Stage
+
+_OVERRIDES: Final = {
+    video_pb2.VIDEO_PIPELINE_UNSPECIFIED: PipelineOverride.AUTO,
+    video_pb2.VIDEO_PIPELINE_TI2VID: PipelineOverride.TI2VID,
+    video_pb2.VIDEO_PIPELINE_KEYFRAME: PipelineOverride.KEYFRAME,
+    video_pb2.VIDEO_PIPELINE_IC_LORA: PipelineOverride.IC_LORA,
+}
+_PIPELINES: Final = {
+    pipeline: video_pb2.VideoPipeline.Value(f"VIDEO_PIPELINE_{pipeline.name}") for pipeline in Pipeline
+}
+# Options of the contract whose feature comes later, and what that feature is.
+_LATER: Final = (
+    ("upscale", "doubling the frame rate with the temporal upsampler"),
+    ("extend_asset_id", "continuing an existing video"),
+    ("retake", "making a span of an existing video anew"),
+    ("shot_id", "videos for shots of a storyboard"),
+)
+
+
+def request_from(session: Session, project_id: str, video: video_pb2.VideoParameters) -> VideoRequest:
+    """The request with the project's defaults filled in and a seed drawn.
+
+    Raises:
+        NotFound: there is no such project, or no such asset in it.
+        InvalidArgument: a condition is neither an image nor a video; a pipeline that cannot be asked for.
+        Unimplemented: an option whose feature comes later.
+    """
+    project = require_project(session, project_id)
+    for field, feature in _LATER:
+        if getattr(video, field) not in ("", False, video_pb2.Retake()):
+            raise Unimplemented(feature)
+    if video.pipeline_override not in _OVERRIDES:
+        raise InvalidArgument("video.pipeline_override", "an image is asked for by num_frames 1")
+    given = {name: getattr(video, name) for name in ("negative_prompt", "num_frames", "steps") if video.HasField(name)}
+    return VideoRequest(
+        prompt=video.prompt,
+        seed=video.seed if video.HasField("seed") else draw_seed() if project.seed is None else project.seed,
+        width=video.width if video.HasField("width") else project.resolution_w,
+        height=video.height if video.HasField("height") else project.resolution_h,
+        fps=video.fps if video.HasField("fps") else project.fps,
+        pipeline_override=_OVERRIDES[video.pipeline_override],
+        conditions=tuple(
+            _condition(session, project_id, condition, f"video.conditions[{index}]")
+            for index, condition in enumerate(video.conditions)
+        ),
+        loras=tuple(
+            Lora(name=lora.name, weight=lora.weight if lora.HasField("weight") else 1.0) for lora in video.loras
+        ),
+        **given,
+    )
+
+
+def _condition(session: Session, project_id: str, message: video_pb2.VideoCondition, field: str) -> Condition:
+    asset = require_asset(session, message.asset_id, field_name=f"{field}.asset_id", project_id=project_id)
+    if asset.kind not in (AssetKind.IMAGE, AssetKind.VIDEO):
+        raise InvalidArgument(f"{field}.asset_id", f"is a {asset.kind}; an image or a video is expected")
+    return Condition(
+        asset_id=asset.id,
+        kind="image" if asset.kind is AssetKind.IMAGE else "video",
+        frame_index=message.frame_index,
+        strength=message.strength if message.HasField("strength") else 1.0,
+    )
+
+
+def plan_message(plan: VideoPlan, model: InstalledModel) -> video_pb2.VideoPlan:
+    """The answer to PlanVideo."""
+    footprint = model.manifest.footprints[0]
+    return video_pb2.VideoPlan(
+        pipeline=_PIPELINES[plan.pipeline],
+        reason=plan.reason,
+        width=plan.width,
+        height=plan.height,
+        num_frames=plan.num_frames,
+        fps=plan.fps,
+        model_width=plan.model_width,
+        model_height=plan.model_height,
+        model_frames=plan.model_frames,
+        chunks=[
+            video_pb2.VideoChunk(
+                model_frames=chunk.span.frames, new_frames=chunk.span.kept, first_frame=chunk.span.start
+            )
+            for chunk in plan.chunks
+        ],
+        stages=[_stage(stage, plan) for stage in plan.stages],
+        memory_bytes=footprint.bytes,
+        footprint=footprint.name,
+        duration_seconds=plan.num_frames / plan.fps,
+        model=f"{model.manifest.family}/{model.manifest.name}",
+        distilled=plan.checkpoint == "distilled",
+        notices=[jobs_pb2.JobEvent.Notice(code=notice.code, text=notice.text) for notice in plan.notices],
+    )
+
+
+def _stage(stage: Stage, plan: VideoPlan) -> video_pb2.VideoStage:
+    forwards = 0
+    if stage.name.endswith(STAGE_1):
+        forwards = stage.steps * (GUIDED_PASSES if plan.checkpoint == "dev" else 1)
+    elif stage.name.endswith(STAGE_2):
+        forwards = stage.steps
+    return video_pb2.VideoStage(name=stage.name, steps=stage.steps, forwards=forwards)

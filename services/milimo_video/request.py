@@ -1,0 +1,63 @@
+"""What a caller asks for: a video, as plain values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Literal
+
+from milimo_video import limits
+
+# What the transformer's weights are: distilled ones run few steps without guidance, dev ones many steps with it.
+Checkpoint = Literal["distilled", "dev"]
+
+
+class PipelineOverride(StrEnum):
+    """A pipeline that the caller insists on, or AUTO."""
+
+    AUTO = "auto"
+    TI2VID = "ti2vid"
+    IC_LORA = "ic_lora"
+    KEYFRAME = "keyframe"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """An image or a video that the result shall follow.
+
+    `frame_index` is a frame of the result as asked; negative values count from the end. `strength` lies in [0, 1]:
+    1 keeps the condition as it is, 0 ignores it.
+    """
+
+    asset_id: str
+    kind: Literal["image", "video"]
+    frame_index: int = 0
+    strength: float = limits.DEFAULT_STRENGTH
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lora:
+    """A LoRA of the model registry. `in_context` says that it is an IC-LoRA, which reads reference tokens."""
+
+    name: str
+    weight: float = 1.0
+    in_context: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoRequest:
+    """A video to generate; sizes in pixels, lengths in frames. `VideoPlan` says what the model makes of it."""
+
+    prompt: str
+    # None stands for the default, "" for none.
+    negative_prompt: str | None = None
+    seed: int
+    width: int = limits.DEFAULT_WIDTH
+    height: int = limits.DEFAULT_HEIGHT
+    num_frames: int = limits.DEFAULT_NUM_FRAMES
+    fps: int = limits.DEFAULT_FPS
+    # None stands for the checkpoint's own number.
+    steps: int | None = None
+    pipeline_override: PipelineOverride = PipelineOverride.AUTO
+    conditions: tuple[Condition, ...] = ()
+    loras: tuple[Lora, ...] = ()

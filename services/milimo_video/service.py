@@ -1,0 +1,96 @@
+"""VideoService: the edge between the contract and this service's plans and jobs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+from milimo.v1 import video_pb2, video_pb2_grpc
+from milimo_runtime.errors import InvalidArgument
+from milimo_runtime.job_messages import job_message, priority, request_hash
+from milimo_runtime.jobs import JobKind, NewJob, Subject
+from milimo_runtime.worker_service import watch
+
+from milimo_video import job_parameters
+from milimo_video.messages import plan_message, request_from
+from milimo_video.plan import plan_video
+from milimo_video.support import require_supported
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    import grpc.aio
+    from milimo.v1 import jobs_pb2
+    from milimo_runtime.jobs import Job
+    from milimo_runtime.model_process import ModelProcess
+    from milimo_runtime.registry import InstalledModel
+    from milimo_runtime.worker import Worker
+
+    from milimo_video.plan import VideoPlan
+    from milimo_video.program import LoadedVideo
+    from milimo_video.request import VideoRequest
+
+    Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class VideoService(video_pb2_grpc.VideoServiceServicer):
+    """Videos."""
+
+    def __init__(self, process: ModelProcess[LoadedVideo], worker: Worker) -> None:
+        self._process = process
+        self._worker = worker
+
+    async def PlanVideo(self, request: video_pb2.PlanVideoRequest, context: Context) -> video_pb2.PlanVideoResponse:
+        """What would be done, and why."""
+        _, plan, model = await asyncio.to_thread(self._plan, request.project_id, request.video)
+        return video_pb2.PlanVideoResponse(plan=plan_message(plan, model))
+
+    async def SubmitVideo(
+        self, request: video_pb2.SubmitVideoRequest, context: Context
+    ) -> video_pb2.SubmitVideoResponse:
+        """Takes the job in and answers with it."""
+        job = await self._submit(request.project_id, request.video, request.request_id)
+        return video_pb2.SubmitVideoResponse(job=job_message(job))
+
+    async def GenerateVideo(
+        self, request: video_pb2.GenerateVideoRequest, context: Context
+    ) -> AsyncIterator[jobs_pb2.JobEvent]:
+        """Takes the job in and streams its events."""
+        job = await self._submit(request.project_id, request.video, request.request_id)
+        async for event in watch(self._worker.store, self._worker.feed, job.id, previews=request.previews):
+            yield event
+
+    async def _submit(self, project_id: str, video: video_pb2.VideoParameters, request_id: str) -> Job:
+        request, plan, _ = await asyncio.to_thread(self._plan, project_id, video)
+        require_supported(request, plan)
+        return await self._worker.submit(
+            NewJob(
+                kind=JobKind.VIDEO,
+                subject=Subject(project_id=project_id, shot_id=video.shot_id),
+                parameters=job_parameters.to_json(request),
+                priority=priority(video.priority),
+                request_id=request_id,
+                request_hash=request_hash("video", project_id, video),
+            )
+        )
+
+    def _plan(
+        self, project_id: str, video: video_pb2.VideoParameters
+    ) -> tuple[VideoRequest, VideoPlan, InstalledModel]:
+        with self._process.database.read() as session:
+            request = request_from(session, project_id, video)
+        model = self._process.model.installed()
+        with _fields_of_video():
+            plan = plan_video(request, "dev" if model.manifest.checkpoint == "dev" else "distilled")
+        return request, plan, model
+
+
+@contextlib.contextmanager
+def _fields_of_video() -> Iterator[None]:
+    """The planner names the fields of its own request: in the contract they stand below `video`."""
+    try:
+        yield
+    except InvalidArgument as error:
+        violation = error.violations[0]
+        raise InvalidArgument(f"video.{violation.field}", violation.description, reason=error.reason) from error

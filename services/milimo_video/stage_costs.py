@@ -1,0 +1,61 @@
+"""The stages of one pass of the model, and what their steps cost beside each other.
+
+The unit is one token through the transformer once. Figures follow from the sizes of the networks and need not be
+exact: they keep a progress bar steady, nothing else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+# Of the 19 B model: a token's share of attention equals its share of the linear layers at about this many tokens.
+_ATTENTION_PARITY_TOKENS = 28_000
+# 1024 prompt tokens through a 12 B text encoder.
+_TEXT_COST = 900.0
+_UPSAMPLE_COST_PER_TOKEN = 0.1
+# Decoding and encoding a pixel, in tokens.
+_PIXEL_COST = 1 / 20_000
+# Passes of the transformer for one guided step: conditional and negative together, perturbed, modalities apart.
+GUIDED_PASSES = 4
+
+ENCODE_TEXT = "encode_text"
+STAGE_1 = "stage_1"
+UPSAMPLE = "upsample"
+STAGE_2 = "stage_2"
+DECODE = "decode"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A stage of a job: its name, its steps (≥ 1), and the relative cost of one step (> 0)."""
+
+    name: str
+    steps: int
+    step_cost: float
+
+
+def chunk_stages(
+    *,
+    prefix: str,
+    stage_1_tokens: int,
+    stage_2_tokens: int,
+    stage_1_steps: int,
+    stage_2_steps: int,
+    guided: bool,
+    frames: int,
+    kept: int,
+    pixels: int,
+) -> tuple[Stage, ...]:
+    """The stages of one chunk in order. `frames` are made and `kept` are encoded, of `pixels` pixels each."""
+    passes = GUIDED_PASSES if guided else 1
+    return (
+        Stage(name=prefix + ENCODE_TEXT, steps=1, step_cost=_TEXT_COST),
+        Stage(name=prefix + STAGE_1, steps=stage_1_steps, step_cost=passes * _pass_cost(stage_1_tokens)),
+        Stage(name=prefix + UPSAMPLE, steps=1, step_cost=_UPSAMPLE_COST_PER_TOKEN * stage_1_tokens),
+        Stage(name=prefix + STAGE_2, steps=stage_2_steps, step_cost=_pass_cost(stage_2_tokens)),
+        Stage(name=prefix + DECODE, steps=kept, step_cost=frames * pixels * _PIXEL_COST / kept),
+    )
+
+
+def _pass_cost(tokens: int) -> float:
+    return tokens * (1.0 + tokens / _ATTENTION_PARITY_TOKENS)
