@@ -96,10 +96,11 @@ def host_memory() -> int:
 class NvmlDriver:
     """NVIDIA's management library. "cuda:0" is the first device that CUDA_VISIBLE_DEVICES leaves, in bus order."""
 
-    def __init__(self, nvml: ModuleType, handles: Mapping[str, Any]) -> None:
+    def __init__(self, nvml: ModuleType, handles: Mapping[str, Any], *, namespace: int) -> None:
         self._nvml = nvml
         self._handles = handles
-        self._sees_processes = pid_namespace() == _FIRST_PID_NAMESPACE
+        self._namespace = namespace
+        self._sees_processes = namespace == _FIRST_PID_NAMESPACE
 
     @classmethod
     def open(cls) -> NvmlDriver | None:
@@ -132,7 +133,7 @@ class NvmlDriver:
             except pynvml.NVMLError as error:
                 raise MemoryMisconfigured(f"CUDA_VISIBLE_DEVICES names {name!r}: {error}") from error
             handles[f"cuda:{index}"] = handle
-        return cls(pynvml, handles) if handles else None
+        return cls(pynvml, handles, namespace=pid_namespace()) if handles else None
 
     def devices(self, budget: int | None, reserve: int | None) -> Sequence[Device]:
         """The devices with their memory; `budget` bytes of each where that is given."""
@@ -160,10 +161,9 @@ class NvmlDriver:
                     # Not told, as on WSL2 and in some containers: unknown is not zero.
                     return None
                 by_pid[process.pid] = max(by_pid.get(process.pid, 0), int(process.usedGpuMemory))
-        namespace = pid_namespace()
         starts = {pid: start_ticks(pid) for pid in by_pid}
         return {
-            ProcessIdentity(pid=pid, start_ticks=start, pid_namespace=namespace): by_pid[pid]
+            ProcessIdentity(pid=pid, start_ticks=start, pid_namespace=self._namespace): by_pid[pid]
             for pid, start in starts.items()
             if start is not None
         }

@@ -45,7 +45,7 @@ class Stream:
 
 
 class Arbiter:
-    """Owns the state. Everything happens on one event loop; only the store's file is written in a thread."""
+    """Owns the state. Everything happens on one event loop; only the store may write in a thread."""
 
     def __init__(
         self,
@@ -138,6 +138,8 @@ class Arbiter:
     async def _handle(self, first: tuple[Event, asyncio.Future[None] | None]) -> None:
         """Takes everything that has come by now, and saves it in one transaction before anybody hears of it."""
         batch = [first]
+        # Whatever else has arrived in this round of the loop shares the commit.
+        await asyncio.sleep(0)
         while not self._events.empty():
             batch.append(self._events.get_nowait())
         state = self._state
@@ -148,7 +150,12 @@ class Arbiter:
         changes = [effect for effect in effects if isinstance(effect, Save | Forget)]
         if changes:
             now, wall = self._clock(), self._wall()
-            await asyncio.to_thread(self._store.apply, changes, now=now, wall=wall)
+            if len(batch) == 1:
+                # Handing one commit to a thread takes as long as the commit.
+                self._store.apply(changes, now=now, wall=wall)
+            else:
+                # Meanwhile the next batch comes together.
+                await asyncio.to_thread(self._store.apply, changes, now=now, wall=wall)
         before, self._state = self._state, state
         for effect in effects:
             self._perform(effect)

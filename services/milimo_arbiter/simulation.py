@@ -86,6 +86,8 @@ class World:
         self.now = 0.0
         self.report = Report()
         driver = seed % 2 == 1
+        # In a calm world disasters are rare and the arbiter lives on: there a starving request shows.
+        self._calm = seed % 4 in (0, 1)
         devices = [Device(id="a:0", name="", total=BUDGET + 10, reserve=10, driver=driver)]
         if seed % 3 == 0:
             devices.append(Device(id="a:1", name="", total=BUDGET // 2, reserve=0, driver=driver))
@@ -155,7 +157,8 @@ class World:
         wire.holder.stream_broke(wire.number)
 
     def _delay(self) -> float:
-        return self.random.uniform(0.001, 0.01) if self.random.random() < 0.95 else self.random.uniform(0.1, 3.0)
+        late = self.random.random() < (0.02 if self._calm else 0.08)
+        return self.random.uniform(0.1, 4.0) if late else self.random.uniform(0.001, 0.01)
 
     # The arbiter.
 
@@ -165,7 +168,7 @@ class World:
             return
         before = self.state
         self.state, done = self.step(before, event, self.now)
-        if self.random.random() < 0.0005:
+        if not self._calm and self.random.random() < 0.0005:
             # Killed before it could save: nobody has heard of this step.
             self.state = before
             self._kill_arbiter()
@@ -178,7 +181,7 @@ class World:
                 self.tokens[effect.lease.device] = max(last, effect.lease.fencing_token)
             elif isinstance(effect, effects.Forget):
                 del self.disk[effect.lease_id]
-        if self.random.random() < 0.0005:
+        if not self._calm and self.random.random() < 0.0005:
             # Killed between saving and sending.
             self._kill_arbiter()
             return
@@ -253,7 +256,7 @@ class World:
     # Disasters.
 
     def _plan_disasters(self) -> None:
-        self.after(self.random.expovariate(1 / 7), self._disaster)
+        self.after(self.random.expovariate(1 / (60 if self._calm else 7)), self._disaster)
 
     def _disaster(self) -> None:
         holder = self.random.choice(self.holders)
@@ -266,15 +269,17 @@ class World:
                 holder.die(self.new_process())
                 self.after(self._delay(), lambda: self.happen(events.ProcessGone(process=gone)))
             case "cut":
-                if holder.stream is not None:
+                if holder.stream is not None and not (self._calm and holder.bytes == 0):
                     self.cut(holder.stream)
             case "kill":
-                if self.state is not None:
+                if self.state is not None and not self._calm:
                     self._kill_arbiter()
             case _:
-                lease_ids = sorted(self.state.leases) if self.state is not None else []
-                if lease_ids and self.random.random() < 0.5:
-                    self.happen(events.Revoke(lease_id=self.random.choice(lease_ids), reason="operator"))
+                leases = list(self.state.leases.values()) if self.state is not None else []
+                if leases and self.random.random() < 0.7:
+                    # The youngest may not have loaded anything yet.
+                    lease = max(leases, key=lambda one: one.granted_at)
+                    self.happen(events.Revoke(lease_id=lease.lease_id, reason="operator"))
                 else:
                     self.happen(events.ReclaimIdle(device=None, bytes=0))
         self._plan_disasters()

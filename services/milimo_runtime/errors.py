@@ -6,11 +6,12 @@ domain "milimo") and, where a field is at fault, one `BadRequest` field violatio
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,3 +124,13 @@ class Unimplemented(MilimoError):
 
     def __init__(self, feature: str) -> None:
         super().__init__(f"{feature} is not available in this version", metadata={"feature": feature})
+
+
+@contextlib.contextmanager
+def fields_below(prefix: str) -> Iterator[None]:
+    """Errors of a planner name the fields of its own request: in the contract those stand below the field `prefix`."""
+    try:
+        yield
+    except InvalidArgument as error:
+        violation = error.violations[0]
+        raise InvalidArgument(f"{prefix}.{violation.field}", violation.description, reason=error.reason) from error

@@ -39,7 +39,8 @@ if TYPE_CHECKING:
     from milimo_runtime.job_store import JobStore
     from milimo_runtime.jobs import DurableBody, EphemeralBody
     from milimo_runtime.lease_terms import QueuePlace
-    from milimo_runtime.residency import Residency, Turn
+    from milimo_runtime.residency import Residency
+    from milimo_runtime.turn import Turn
 
 M = TypeVar("M")
 

@@ -10,23 +10,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import time
 from typing import TYPE_CHECKING, Final
 
 import grpc
 import grpc.aio
-from google.protobuf import duration_pb2
-from milimo.v1 import arbiter_pb2, arbiter_pb2_grpc, common_pb2
+from milimo.v1 import arbiter_pb2, arbiter_pb2_grpc
 
-from milimo_runtime.channels import CLIENT_OPTIONS
 from milimo_runtime.errors import MilimoError
-from milimo_runtime.identity import pid_namespace, start_ticks
-from milimo_runtime.lease_terms import Claim, Grant, LeaseLost, Priority, QueuePlace, ReclaimWish
-from milimo_runtime.statuses import from_rpc_error
+from milimo_runtime.lease_stream import Broken, acquire_message, heartbeat, next_reply, say
+from milimo_runtime.lease_terms import Claim, Grant, LeaseLost, QueuePlace, ReclaimWish
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     Call = grpc.aio.StreamStreamCall[arbiter_pb2.LeaseRequest, arbiter_pb2.LeaseResponse]
 
@@ -38,86 +34,6 @@ _MARGIN_OF_TTL: Final = 0.25
 # Pauses between attempts to reach the arbiter, in seconds.
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
-
-# What a call ends with when the arbiter has stopped or restarts, rather than refused.
-_GONE: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL})
-
-_PRIORITIES: Final = {
-    Priority.LOW: common_pb2.PRIORITY_LOW,
-    Priority.NORMAL: common_pb2.PRIORITY_NORMAL,
-    Priority.HIGH: common_pb2.PRIORITY_HIGH,
-}
-
-
-def _acquire_message(request: Claim, resume_token: str = "") -> arbiter_pb2.LeaseRequest:
-    min_hold = duration_pb2.Duration()
-    min_hold.FromNanoseconds(round(request.min_hold_s * 1e9))
-    return arbiter_pb2.LeaseRequest(
-        acquire=arbiter_pb2.Acquire(
-            tenant=request.tenant,
-            footprints=[
-                arbiter_pb2.Footprint(
-                    name=grade.name, bytes=grade.bytes, devices=grade.devices, load_seconds=grade.load_seconds
-                )
-                for grade in request.grades
-            ],
-            priority=_PRIORITIES[request.priority],
-            min_hold=min_hold,
-            job_id=request.job_id,
-            resume_token=resume_token,
-            process=arbiter_pb2.ProcessIdentity(
-                pid=os.getpid(), start_ticks=start_ticks(os.getpid()) or 0, pid_namespace=pid_namespace()
-            ),
-        )
-    )
-
-
-def _heartbeat(sequence: int, used: int | None) -> arbiter_pb2.LeaseRequest:
-    return arbiter_pb2.LeaseRequest(heartbeat=arbiter_pb2.Heartbeat(sequence=sequence, used_bytes=used))
-
-
-def arbiter_channel(address: str) -> grpc.aio.Channel:
-    """A channel for leases. Without the interceptors of other channels: a stream that lives for hours is no span."""
-    return grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS)
-
-
-class _Broken(Exception):
-    """The stream has ended, and not in peace: the arbiter has stopped, or cannot be reached."""
-
-
-@contextlib.contextmanager
-def _broken() -> Iterator[None]:
-    """Turns the ways in which grpc.aio reports a broken stream into one; refusals pass.
-
-    Raises:
-        MilimoError: when the arbiter ended the stream with an error of its own.
-    """
-    try:
-        yield
-    except grpc.aio.AioRpcError as error:
-        if error.code() in _GONE:
-            raise _Broken(error.code().name) from error
-        raise from_rpc_error(error) from error
-    except asyncio.InvalidStateError as error:
-        raise _Broken("the call has ended") from error
-    except asyncio.CancelledError as error:
-        # A call that the server cancelled looks like a task that somebody here cancelled.
-        task = asyncio.current_task()
-        if task is None or task.cancelling():
-            raise
-        raise _Broken("the server cancelled the call") from error
-
-
-async def _next_reply(call: Call) -> arbiter_pb2.LeaseResponse | None:
-    """The next reply; None when the arbiter has ended the stream in peace."""
-    with _broken():
-        reply = await call.read()
-    return reply if isinstance(reply, arbiter_pb2.LeaseResponse) else None
-
-
-async def _say(call: Call, message: arbiter_pb2.LeaseRequest) -> None:
-    with _broken():
-        await call.write(message)
 
 
 async def acquire(
@@ -148,7 +64,7 @@ async def acquire(
         call = arbiter_pb2_grpc.MemoryArbiterStub(channel).Lease()
         try:
             granted = await _wait_in_queue(call, request, on_queued)
-        except _Broken:
+        except Broken:
             granted = None
         except BaseException:
             call.cancel()
@@ -174,13 +90,21 @@ async def _wait_in_queue(
     call: Call, request: Claim, on_queued: Callable[[QueuePlace], None]
 ) -> arbiter_pb2.Granted | None:
     """The offer; None when the stream ended before."""
-    await _say(call, _acquire_message(request))
-    while (reply := await _next_reply(call)) is not None:
+    await say(call, acquire_message(request))
+    while (reply := await next_reply(call)) is not None:
         if reply.HasField("queued"):
             on_queued(QueuePlace(position=reply.queued.position, reason=reply.queued.reason))
         elif reply.HasField("granted"):
             return reply.granted
     return None
+
+
+async def withdraw(task: asyncio.Task[Lease]) -> None:
+    """Takes a request back, also when the grant was faster."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError, MilimoError):
+        lease = await task
+        await lease.release()
 
 
 class Lease:
@@ -205,6 +129,7 @@ class Lease:
         # Nothing relies on this before the first heartbeat is answered.
         self._valid_until = clock() + self._ttl
         self._lost: str | None = None
+        self._told_lost = False
         self._wish: ReclaimWish | None = None
         self._job_id = request.job_id
         self._waiting_jobs = 0
@@ -282,7 +207,7 @@ class Lease:
         """Sends a heartbeat now, with what is measured."""
         self._sequence += 1
         self._sent[self._sequence] = self._clock()
-        await self._write(_heartbeat(self._sequence, self._measure()))
+        await self._write(heartbeat(self._sequence, self._measure()))
 
     async def release(self, peak_bytes: int = 0) -> None:
         """Tells the arbiter that the memory is free, also after the lease was lost.
@@ -311,8 +236,8 @@ class Lease:
         """Says something if there is a connection. Whoever reads the stream notices when there is none."""
         async with self._writing:
             if self._call is not None:
-                with contextlib.suppress(_Broken, MilimoError):
-                    await _say(self._call, message)
+                with contextlib.suppress(Broken, MilimoError):
+                    await say(self._call, message)
 
     async def _say_turn(self) -> None:
         if self._job_id:
@@ -331,10 +256,11 @@ class Lease:
         self._answered.set()
 
     def _lose(self, reason: str) -> None:
-        if self._lost is None:
-            self._lost = reason
+        if not self._told_lost:
+            self._told_lost = True
+            self._lost = self._lost or reason
+            log.warning(self._lost, extra={"action": "lease_lost", "lease_id": self.grant.lease_id})
         self._answered.set()
-        log.warning(reason, extra={"action": "lease_lost", "lease_id": self.grant.lease_id})
         self._on_change()
 
     async def _keep_alive(self) -> None:
@@ -366,17 +292,17 @@ class Lease:
             call = arbiter_pb2_grpc.MemoryArbiterStub(channel).Lease()
             # Answered by `granted`: as good as a heartbeat sent now.
             self._sent[0] = self._clock()
-            with contextlib.suppress(_Broken, MilimoError):
-                await _say(call, _acquire_message(self._request, self._resume_token))
+            with contextlib.suppress(Broken, MilimoError):
+                await say(call, acquire_message(self._request, self._resume_token))
 
     async def _read(self, call: Call) -> bool:
         """Handles replies until the stream ends; whether there were any."""
         heard = False
         try:
-            while (reply := await _next_reply(call)) is not None:
+            while (reply := await next_reply(call)) is not None:
                 heard = True
                 await self._hear(call, reply)
-        except _Broken:
+        except Broken:
             return heard
         except MilimoError as error:
             # The arbiter refuses the lease: there is nothing to come back to.

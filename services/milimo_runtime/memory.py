@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
+import inspect
 import sys
+import threading
+import time
+import weakref
+from typing import Final
+
+# How often it is looked whether the frames that a failure went through have ended, in seconds.
+_LOOK_S: Final = 0.05
 
 
 def give_back() -> None:
@@ -21,3 +30,54 @@ def give_back() -> None:
         # Only glibc keeps freed pages and has the call.
         if hasattr(libc, "malloc_trim"):
             libc.malloc_trim(0)
+
+
+def clear_ended_frames(error: BaseException) -> None:
+    """Forgets the variables that an exception keeps alive, of every function that it has left.
+
+    Unlike `traceback.clear_frames` it leaves generators and coroutines alone: one that caught the exception and is
+    suspended now would be closed.
+    """
+    suspendable = inspect.CO_GENERATOR | inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR
+    place = error.__traceback__
+    while place is not None:
+        if not place.tb_frame.f_code.co_flags & suspendable:
+            # A frame that still runs refuses.
+            with contextlib.suppress(RuntimeError):
+                place.tb_frame.clear()
+        place = place.tb_next
+
+
+class Departure:
+    """Something large on its way out: gone when nobody refers to it any more."""
+
+    def __init__(self, thing: object) -> None:
+        self._gone = threading.Event()
+        self._watch: weakref.ref[object] | None = None
+        if thing is None:
+            self._gone.set()
+            return
+        try:
+            self._watch = weakref.ref(thing, lambda _: self._gone.set())
+        except TypeError:
+            # Plain containers cannot be watched; whoever loads such a thing has to see to it.
+            self._gone.set()
+
+    @property
+    def gone(self) -> bool:
+        """Whether the last reference is."""
+        return self._gone.is_set()
+
+    def wait(self, seconds: float, error: BaseException | None = None) -> bool:
+        """Waits until it is gone, so long at most; whether it is.
+
+        `error` is the failure in which it was in use, if there was one: see `clear_ended_frames`.
+        """
+        until = time.monotonic() + seconds
+        while not self._gone.wait(min(_LOOK_S, max(0.0, until - time.monotonic()))):
+            if time.monotonic() >= until:
+                return False
+            if error is not None:
+                clear_ended_frames(error)
+            gc.collect()
+        return True

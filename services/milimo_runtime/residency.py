@@ -11,14 +11,13 @@ import contextlib
 import logging
 import threading
 import time
-import traceback
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from milimo_runtime.errors import MilimoError
-from milimo_runtime.lease import Lease, acquire
+from milimo_runtime.lease import Lease, acquire, withdraw
 from milimo_runtime.lease_terms import Claim, Grade, Grant, LeaseLost, Priority, QueuePlace
-from milimo_runtime.memory import give_back
+from milimo_runtime.local_queue import LocalQueue, LocalWaiter
+from milimo_runtime.memory import Departure, clear_ended_frames, give_back
+from milimo_runtime.turn import Turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Iterator, Sequence
@@ -32,56 +31,14 @@ T = TypeVar("T")
 
 # A job that waits looks this often, in seconds, whether it was cancelled, unless `wake` tells it sooner.
 _PATIENCE_S: Final = 0.5
+# How long the weights of a turn that has ended may still be referred to, in seconds.
+_DEPARTURE_S: Final = 30.0
+# Stands for a job while weights are dropped that nobody uses.
+_HOUSEKEEPING: Final = "housekeeping"
 
 
 def _nobody_listens(place: QueuePlace) -> None:
     """A job that does not tell where it waits."""
-
-
-class Turn(Generic[M]):
-    """A job's turn: the model is loaded, and the lease is held for as long as `check` says so."""
-
-    def __init__(self, model: M, lease: Lease, min_hold_s: float, clock: Callable[[], float]) -> None:
-        self._model: M | None = model
-        self._lease = lease
-        self._yield_from = lease.held_since + min_hold_s
-        self._clock = clock
-
-    @property
-    def model(self) -> M:
-        """The model. Keep no reference to it past the turn, or its memory cannot be given back."""
-        if self._model is None:
-            raise LeaseLost("the turn is over")
-        return self._model
-
-    @property
-    def grant(self) -> Grant:
-        """What the model runs on."""
-        return self._lease.grant
-
-    def check(self) -> None:
-        """Raises LeaseLost when the device may no longer be used. Called at each step; costs a microsecond."""
-        if self._model is None:
-            raise LeaseLost("the turn is over")
-        self._lease.check()
-
-    @property
-    def should_yield(self) -> bool:
-        """Whether somebody waits for the memory: end the turn at the next boundary, and take another one to go on."""
-        return self._lease.wish is not None and self._clock() >= self._yield_from
-
-    def end(self) -> None:
-        """Lets go of the model."""
-        self._model = None
-
-
-@dataclass(order=True)
-class _Waiter:
-    """A job in the local queue; smaller is served first."""
-
-    order: tuple[int, int]
-    job_id: str = field(compare=False)
-    told: QueuePlace | None = field(default=None, compare=False)
 
 
 class Residency(Generic[M]):
@@ -121,8 +78,7 @@ class Residency(Generic[M]):
         self._clock = clock
         # Guards everything below. Nothing is awaited and no callback is called while it is held.
         self._condition = threading.Condition()
-        self._waiters: list[_Waiter] = []
-        self._arrivals = 0
+        self._waiters = LocalQueue(tenant)
         # The job whose turn it is; "housekeeping" while weights are dropped that nobody uses.
         self._current: str | None = None
         self._woken: set[str] = set()
@@ -169,6 +125,7 @@ class Residency(Generic[M]):
             MilimoError: when the arbiter refuses the request.
         """
         self._queue_up(job_id, priority, on_waiting)
+        failure: BaseException | None = None
         try:
             lease, model = self._resident(job_id, priority, on_waiting)
             turn = Turn(model, lease, self._min_hold_s, self._clock)
@@ -178,27 +135,26 @@ class Residency(Generic[M]):
             finally:
                 turn.end()
         except BaseException as error:
-            if self._must_go():
-                # Frames that have ended would keep tensors alive as long as the exception lives.
-                traceback.clear_frames(error.__traceback__)
+            failure = error
             raise
         finally:
-            self._end_turn()
+            with self._condition:
+                self._woken.discard(job_id)
+            self._end_turn(failure)
+            failure = None
 
     def _queue_up(self, job_id: str, priority: Priority, on_waiting: Callable[[QueuePlace], None]) -> None:
         """Returns when the job is the current one."""
         with self._condition:
-            waiter = _Waiter(order=(-priority, self._arrivals), job_id=job_id)
-            self._arrivals += 1
-            self._waiters.append(waiter)
-            self._waiters.sort()
+            waiter = self._waiters.add(job_id, priority)
+            self._condition.notify_all()
         self._tell_waiting_jobs()
         try:
             while True:
                 with self._condition:
                     if self._takes_turn(waiter):
                         return
-                    place = self._place(waiter)
+                    place = self._waiters.place(waiter, self._current)
                     if place == waiter.told and job_id not in self._woken:
                         self._condition.wait(_PATIENCE_S)
                         if self._takes_turn(waiter):
@@ -210,32 +166,26 @@ class Residency(Generic[M]):
             with self._condition:
                 self._waiters.remove(waiter)
                 # The last turn may have left the lease busy for this job.
-                left_alone = self._current is None and not self._waiters
+                left_alone = self._current is None and len(self._waiters) == 0
                 if left_alone:
-                    self._current = "housekeeping"
+                    self._current = _HOUSEKEEPING
                 self._condition.notify_all()
             self._tell_waiting_jobs()
             if left_alone:
                 self._end_turn()
             raise
 
-    def _takes_turn(self, waiter: _Waiter) -> bool:
+    def _takes_turn(self, waiter: LocalWaiter) -> bool:
         """Makes the waiter's job the current one if it is its turn. The condition is held."""
         if self._closed:
             raise LeaseLost(f"{self._tenant} is shutting down")
-        if self._current is not None or self._waiters[0] is not waiter:
+        if self._current is not None or not self._waiters.is_next(waiter):
             return False
-        self._waiters.pop(0)
+        self._waiters.remove(waiter)
         self._current = waiter.job_id
         # Those behind it have a new place.
         self._condition.notify_all()
         return True
-
-    def _place(self, waiter: _Waiter) -> QueuePlace:
-        position = self._waiters.index(waiter) + 1
-        if self._current is None:
-            return QueuePlace(position=position, reason=f"{self._tenant} changes jobs")
-        return QueuePlace(position=position, reason=f"{self._tenant} is busy on job {self._current}")
 
     def _resident(self, job_id: str, priority: Priority, on_waiting: Callable[[QueuePlace], None]) -> tuple[Lease, M]:
         """The model on a lease that is held, from the last turn or loaded now. This job is the current one."""
@@ -244,23 +194,27 @@ class Residency(Generic[M]):
             self._post(lease.busy(job_id, self.waiting_jobs))
             return lease, model
         del model
-        self._drop()
+        self._see_off(self._let_go())
         lease = self._acquire(job_id, priority, on_waiting)
         try:
-            lease.check()
-            started = self._clock()
-            model = self._load(lease.grant)
-            # A holder that was paused while it loaded must not go on with what is somebody else's by now.
-            lease.check()
+            model = self._load_on(lease)
         except BaseException as error:
-            traceback.clear_frames(error.__traceback__)
-            self._drop()
+            clear_ended_frames(error)
+            self._see_off(self._let_go())
             raise
-        self._remember_load(lease.grant, self._clock() - started)
         with self._condition:
             self._model = model
         self._post(lease.report())
         return lease, model
+
+    def _load_on(self, lease: Lease) -> M:
+        lease.check()
+        started = self._clock()
+        model = self._load(lease.grant)
+        # A holder that was paused while it loaded must not go on with what is somebody else's by now.
+        lease.check()
+        self._remember_load(lease.grant, self._clock() - started)
+        return model
 
     def _acquire(self, job_id: str, priority: Priority, on_waiting: Callable[[QueuePlace], None]) -> Lease:
         """Waits in the arbiter's queue. What `on_waiting` raises takes the request back."""
@@ -309,7 +263,7 @@ class Residency(Generic[M]):
                     place = news[0]
                 on_waiting(place)
         except BaseException:
-            self._on_loop(_withdraw(task))
+            self._on_loop(withdraw(task))
             raise
         lease = task.result()
         with self._condition:
@@ -317,12 +271,19 @@ class Residency(Generic[M]):
             self._peak = 0
         return lease
 
-    def _end_turn(self) -> None:
+    def _end_turn(self, failure: BaseException | None = None) -> None:
         """Makes way: for the next job here, for others, or for warm idleness."""
         while True:
             lease = self._lease
             if self._must_go():
-                self._drop()
+                departure = self._let_go()
+                if not departure.gone:
+                    # The frame that the turn ends in refers to them still: what follows has to wait until it is left.
+                    with self._condition:
+                        self._current = _HOUSEKEEPING
+                    self._aside(self._see_off, departure, failure)
+                    return
+                self._see_off(departure)
             elif lease is not None and self.waiting_jobs == 0:
                 self._post(lease.idle())
             with self._condition:
@@ -337,13 +298,28 @@ class Residency(Generic[M]):
         lease = self._lease
         return lease is not None and (lease.lost is not None or lease.wish is not None or self._closed)
 
-    def _drop(self) -> None:
-        """Drops the weights and releases the lease. The caller is the current one."""
+    def _let_go(self) -> Departure:
+        """Drops the weights here. The caller is the current one."""
         with self._condition:
-            lease, self._model = self._lease, None
+            model, self._model = self._model, None
+        departure = Departure(model)
+        del model
+        if self._lease is not None:
+            give_back()
+        return departure
+
+    def _see_off(self, departure: Departure, failure: BaseException | None = None) -> None:
+        """Releases the lease when the weights are gone."""
+        lease = self._lease
         if lease is None:
             return
-        give_back()
+        if not departure.gone:
+            if not departure.wait(_DEPARTURE_S, failure):
+                log.error(
+                    "weights are still referred to after their turn: their memory is released while it is in use",
+                    extra={"action": "weights_kept", "tenant": self._tenant},
+                )
+            give_back()
         self._on_loop(lease.release(self._peak))
         with self._condition:
             self._lease = None
@@ -353,9 +329,21 @@ class Residency(Generic[M]):
         with self._condition:
             if self._current is not None or self._lease is None:
                 return
-            self._current = "housekeeping"
-        # Collecting garbage may take long; the loop has heartbeats to send.
-        self._loop.run_in_executor(None, self._end_turn)
+            self._current = _HOUSEKEEPING
+        self._aside(lambda: None)
+
+    def _aside(self, work: Callable[..., None], *arguments: object) -> None:
+        """Does some housekeeping and ends its turn, in a thread of its own.
+
+        Collecting garbage takes long and the loop has heartbeats to send; the loop's own threads may all be jobs that
+        wait for this.
+        """
+
+        def housekeeping() -> None:
+            work(*arguments)
+            self._end_turn()
+
+        threading.Thread(target=housekeeping, name=f"housekeeping of {self._tenant}", daemon=True).start()
 
     def _measured(self) -> int | None:
         used = self._measure()
@@ -403,13 +391,5 @@ class Residency(Generic[M]):
     def _close(self) -> None:
         with self._condition:
             self._condition.wait_for(lambda: self._current is None)
-            self._current = "housekeeping"
+            self._current = _HOUSEKEEPING
         self._end_turn()
-
-
-async def _withdraw(task: asyncio.Task[Lease]) -> None:
-    """Takes a request back, also when the grant was faster."""
-    task.cancel()
-    with contextlib.suppress(asyncio.CancelledError, MilimoError):
-        lease = await task
-        await lease.release()

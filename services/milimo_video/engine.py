@@ -63,8 +63,9 @@ def generate(
     """Makes the video of `plan` (the plan of `request` for this checkpoint) and writes it to `out_path`.
 
     `images` holds the request's image conditions by asset id. The thumbnail stands beside the video, with the suffix
-    ".jpg". The same request gives the same bytes on the same machine. `observer` hears of every step and may raise
-    `JobCancelled`, which passes through at once; a half-written file is then removed.
+    ".jpg". The same request gives the same bytes on the same machine with the same number of torch threads (another
+    number may change the last bits of the sound). `observer` hears of every step and may raise `JobCancelled`, which
+    passes through at once; a half-written file is then removed.
 
     Raises `Unimplemented` for what can be planned but not made yet.
     """

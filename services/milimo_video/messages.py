@@ -11,7 +11,7 @@ from milimo_runtime.seeds import draw_seed
 
 from milimo_video.choice import Pipeline
 from milimo_video.request import Condition, Lora, PipelineOverride, VideoRequest
-from milimo_video.stage_costs import GUIDED_PASSES, STAGE_1, STAGE_2
+from milimo_video.stage_costs import GUIDED_CALLS, STAGE_1, STAGE_2
 
 if TYPE_CHECKING:
     from milimo_runtime.registry import InstalledModel
@@ -115,7 +115,7 @@ def plan_message(plan: VideoPlan, model: InstalledModel) -> video_pb2.VideoPlan:
 def _stage(stage: Stage, plan: VideoPlan) -> video_pb2.VideoStage:
     forwards = 0
     if stage.name.endswith(STAGE_1):
-        forwards = stage.steps * (GUIDED_PASSES if plan.checkpoint == "dev" else 1)
+        forwards = stage.steps * (GUIDED_CALLS if plan.checkpoint == "dev" else 1)
     elif stage.name.endswith(STAGE_2):
         forwards = stage.steps
     return video_pb2.VideoStage(name=stage.name, steps=stage.steps, forwards=forwards)

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from typing import TYPE_CHECKING, Any
 
 from milimo.v1 import video_pb2, video_pb2_grpc
-from milimo_runtime.errors import InvalidArgument
+from milimo_runtime.errors import fields_below
 from milimo_runtime.job_messages import job_message, priority, request_hash
 from milimo_runtime.jobs import JobKind, NewJob, Subject
 from milimo_runtime.worker_service import watch
@@ -18,7 +17,7 @@ from milimo_video.plan import plan_video
 from milimo_video.support import require_supported
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator
 
     import grpc.aio
     from milimo.v1 import jobs_pb2
@@ -81,16 +80,6 @@ class VideoService(video_pb2_grpc.VideoServiceServicer):
         with self._process.database.read() as session:
             request = request_from(session, project_id, video)
         model = self._process.model.installed()
-        with _fields_of_video():
+        with fields_below("video"):
             plan = plan_video(request, "dev" if model.manifest.checkpoint == "dev" else "distilled")
         return request, plan, model
-
-
-@contextlib.contextmanager
-def _fields_of_video() -> Iterator[None]:
-    """The planner names the fields of its own request: in the contract they stand below `video`."""
-    try:
-        yield
-    except InvalidArgument as error:
-        violation = error.violations[0]
-        raise InvalidArgument(f"video.{violation.field}", violation.description, reason=error.reason) from error

@@ -17,6 +17,8 @@ _UPSAMPLE_COST_PER_TOKEN = 0.1
 _PIXEL_COST = 1 / 20_000
 # Passes of the transformer for one guided step: conditional and negative together, perturbed, modalities apart.
 GUIDED_PASSES = 4
+# The same as calls of the transformer: the first two passes are one call with a batch of two.
+GUIDED_CALLS = 3
 
 ENCODE_TEXT = "encode_text"
 STAGE_1 = "stage_1"

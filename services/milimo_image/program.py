@@ -1,0 +1,146 @@
+"""The work of an image job: weights under a lease, one durable step for each image of the batch."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from milimo_runtime.artefacts import commit_file
+from milimo_runtime.assets import AssetKind, MediaFacts
+from milimo_runtime.progress import Stage
+
+from milimo_image.messages import from_json
+from milimo_image.plan import plan_image
+from milimo_image.request import ImageFormat
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from milimo_runtime.device import DevicePlan
+    from milimo_runtime.job_run import JobObserver, JobRun
+    from milimo_runtime.lease_terms import Grant
+    from milimo_runtime.model_process import ModelProcess
+    from milimo_runtime.registry import InstalledModel
+
+    from milimo_image.engine import GeneratedImage
+    from milimo_image.models import ImageModels
+    from milimo_image.plan import ImagePlan
+    from milimo_image.prompts import PromptCache
+    from milimo_image.request import ImageRequest
+
+_NAME_CHARACTERS: Final = 80
+_EXTENSIONS: Final = {ImageFormat.JPEG: "jpg", ImageFormat.PNG: "png"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedImage:
+    """The weights and what is kept beside them; dropped together."""
+
+    models: ImageModels
+    prompts: PromptCache
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights."""
+        return self.models.total_bytes
+
+
+def load(installed: InstalledModel, devices: DevicePlan, grant: Grant) -> LoadedImage:
+    """Loads the checkpoint for what was granted. Imports torch and diffusers. Raises ModelMissing."""
+    from milimo_image.models import load_image_models
+    from milimo_image.prompts import prompt_cache
+
+    return LoadedImage(models=load_image_models(installed.root, devices), prompts=prompt_cache())
+
+
+def is_distilled(installed: InstalledModel) -> bool:
+    """Whether the checkpoint runs few steps without guidance."""
+    return installed.manifest.checkpoint != "base"
+
+
+class ImageProgram:
+    """Makes images: the program of the job kind IMAGE."""
+
+    def __init__(self, process: ModelProcess[LoadedImage]) -> None:
+        self._process = process
+
+    def run(self, run: JobRun) -> None:
+        """Makes the images one after the other."""
+        request = from_json(run.job.parameters)
+        plan = plan_image(
+            request,
+            is_distilled=is_distilled(self._process.model.installed()),
+            random_seed=run.job.parameters["seed"],
+        )
+        if run.job.attempt == 1:
+            for notice in plan.notices:
+                run.notice(notice.code, notice.text)
+        stages = [Stage(name=stage.name, steps=stage.steps, cost=stage.cost) for stage in plan.stages]
+        for index in range(len(plan.seeds)):
+
+            def work(loaded: LoadedImage, observer: JobObserver, index: int = index) -> Mapping[str, Any]:
+                return self._make(run, request, plan, index, loaded, observer)
+
+            run.step(f"image-{index}", self._process.model.residency(), stages, work)
+
+    def _make(
+        self,
+        run: JobRun,
+        request: ImageRequest,
+        plan: ImagePlan,
+        index: int,
+        loaded: LoadedImage,
+        observer: JobObserver,
+    ) -> Mapping[str, Any]:
+        artefact = f"image-{index}"
+        earlier = run.committed(artefact)
+        if earlier is not None:
+            # Stored by an attempt that died before the step was recorded.
+            return {"asset_id": earlier.id}
+        from milimo_image.engine import generate
+
+        folder = self._process.scratch / run.job.id
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            images = generate(loaded.models, request, plan, observer, prompts=loaded.prompts, first=index)
+            return {"asset_id": self._store(run, request, plan, next(images), artefact, folder)}
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _store(
+        self,
+        run: JobRun,
+        request: ImageRequest,
+        plan: ImagePlan,
+        made: GeneratedImage,
+        artefact: str,
+        folder: Path,
+    ) -> str:
+        from milimo_image.output import encode_image, encode_thumbnail
+
+        encoded = encode_image(made.image, made.metadata, request.format)
+        path, thumbnail = folder / "image", folder / "thumbnail"
+        path.write_bytes(encoded.data)
+        thumbnail.write_bytes(encode_thumbnail(made.image).data)
+        asset = commit_file(
+            run,
+            self._process.media,
+            path,
+            MediaFacts(
+                kind=AssetKind.IMAGE,
+                media_type=encoded.media_type,
+                extension=_EXTENSIONS[request.format],
+                width=made.image.width,
+                height=made.image.height,
+                num_frames=1,
+            ),
+            artefact=artefact,
+            name=request.prompt[:_NAME_CHARACTERS],
+            parameters=json.loads(json.dumps(dict(made.metadata.parameters))),
+            thumbnail=thumbnail,
+            fraction=(made.index + 1) / len(plan.seeds),
+        )
+        return asset.id

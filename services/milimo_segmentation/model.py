@@ -1,0 +1,36 @@
+"""The loaded SAM 3 models and the image embeddings that are kept beside them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from milimo_runtime.device import DevicePlan
+    from milimo_runtime.lease_terms import Grant
+    from milimo_runtime.registry import InstalledModel
+
+    from milimo_segmentation.embeddings import EmbeddingCache
+    from milimo_segmentation.models import SegmentationModels
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedSegmentation:
+    """The weights and the embeddings of the images that were seen last; dropped together."""
+
+    models: SegmentationModels
+    embeddings: EmbeddingCache
+
+    @property
+    def weight_bytes(self) -> int:
+        """Bytes of the weights."""
+        return self.models.total_bytes
+
+
+def load(installed: InstalledModel, devices: DevicePlan, grant: Grant) -> LoadedSegmentation:
+    """Loads the checkpoints for what was granted. Imports torch and transformers. Raises ModelMissing."""
+    from milimo_segmentation.embeddings import embedding_cache
+    from milimo_segmentation.models import load_segmentation_models
+
+    models = load_segmentation_models(installed.root / "detector", installed.root / "tracker", devices)
+    return LoadedSegmentation(models=models, embeddings=embedding_cache())

@@ -1,0 +1,111 @@
+"""Real processes that several tests start."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import sys
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+from milimo.v1 import arbiter_pb2, arbiter_pb2_grpc
+from milimo_runtime.lease_stream import arbiter_channel
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+    from contextlib import AbstractAsyncContextManager
+    from pathlib import Path
+
+    import grpc.aio
+
+BUDGET = 1_000
+TTL_S = 2.0
+
+
+@dataclass
+class ArbiterProcess:
+    """An arbiter that lends 1,000 bytes of host memory, with a short TTL."""
+
+    home: Path
+    address: str
+    channel: grpc.aio.Channel
+    process: asyncio.subprocess.Process | None = None
+
+    @property
+    def stub(self) -> arbiter_pb2_grpc.MemoryArbiterAsyncStub:
+        return arbiter_pb2_grpc.MemoryArbiterStub(self.channel)
+
+    async def start(self) -> None:
+        """Starts the process, and returns when it answers."""
+        self.process = await self.spawn()
+        await self.stub.GetStatus(arbiter_pb2.GetStatusRequest(), wait_for_ready=True, timeout=30)
+
+    async def spawn(self) -> asyncio.subprocess.Process:
+        environment = {
+            **os.environ,
+            "MILIMO_HOME": str(self.home),
+            "MILIMO_LOG_FORMAT": "text",
+            "MILIMO_ARBITER_ADDRESS": self.address,
+            "MILIMO_ARBITER_DEVICE": "cpu",
+            "MILIMO_ARBITER_BUDGET_BYTES": str(BUDGET),
+            "MILIMO_ARBITER_TTL_SECONDS": str(TTL_S),
+            "MILIMO_ARBITER_GRACE_SECONDS": str(2 * TTL_S),
+            "MILIMO_ARBITER_IDLE_DEADLINE_SECONDS": "5",
+            "MILIMO_ARBITER_BUSY_DEADLINE_SECONDS": "20",
+        }
+        return await asyncio.create_subprocess_exec(sys.executable, "-m", "milimo_arbiter", env=environment)
+
+    async def kill(self) -> None:
+        """SIGKILL, and waits for the end."""
+        assert self.process is not None
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+
+    async def status(self) -> arbiter_pb2.ArbiterStatus:
+        """What the arbiter shows now."""
+        answer = await self.stub.GetStatus(arbiter_pb2.GetStatusRequest(), wait_for_ready=True, timeout=30)
+        return answer.status
+
+    async def until(self, holds: Callable[[arbiter_pb2.ArbiterStatus], bool]) -> arbiter_pb2.ArbiterStatus:
+        """Watches until the status is as wished; fails after a time that is far beyond any that is right."""
+        status = None
+        try:
+            async with asyncio.timeout(30):
+                async for change in self.stub.WatchStatus(arbiter_pb2.WatchStatusRequest()):
+                    status = change.status
+                    if holds(status):
+                        return status
+        except TimeoutError:
+            pytest.fail(f"it never came to that; at last: {status}")
+        raise AssertionError("the arbiter ended the stream")
+
+
+def free_port() -> int:
+    """A port of the loopback interface that nobody uses now."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def arbiter_process(tmp_path: Path) -> Callable[[], AbstractAsyncContextManager[ArbiterProcess]]:
+    """Starts an arbiter for the length of a block."""
+
+    @asynccontextmanager
+    async def started() -> AsyncIterator[ArbiterProcess]:
+        address = f"127.0.0.1:{free_port()}"
+        channel = arbiter_channel(address)
+        arbiter = ArbiterProcess(home=tmp_path / "home", address=address, channel=channel)
+        await arbiter.start()
+        try:
+            yield arbiter
+        finally:
+            await channel.close()
+            await arbiter.kill()
+
+    return started

@@ -1,0 +1,439 @@
+"""A small real gRPC server that plays the gateway: it keeps projects, assets and jobs in memory, and fails as told."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import threading
+from collections import deque
+from concurrent import futures
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import pytest
+from google.api import httpbody_pb2
+from google.protobuf import timestamp_pb2
+from grpc_status import rpc_status
+from milimo.v1 import (
+    arbiter_pb2,
+    arbiter_pb2_grpc,
+    assets_pb2,
+    assets_pb2_grpc,
+    image_pb2,
+    image_pb2_grpc,
+    jobs_pb2,
+    jobs_pb2_grpc,
+    models_pb2,
+    models_pb2_grpc,
+    projects_pb2,
+    projects_pb2_grpc,
+    segmentation_pb2,
+    segmentation_pb2_grpc,
+    storyboard_pb2,
+    storyboard_pb2_grpc,
+    video_pb2,
+    video_pb2_grpc,
+)
+from milimo_runtime.errors import MilimoError, NotFound
+from milimo_runtime.statuses import to_status
+from typer.testing import CliRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from google.rpc import status_pb2
+
+PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"
+
+
+def abort(context: grpc.ServicerContext, error: MilimoError) -> None:
+    """Answers with the error as the services do."""
+    context.abort_with_status(rpc_status.to_status(to_status(error)))
+
+
+class Studio:
+    """What the server knows, and what a test tells it to do."""
+
+    def __init__(self) -> None:
+        self.numbers = itertools.count(1)
+        self.projects: dict[str, projects_pb2.Project] = {}
+        self.assets: dict[str, tuple[assets_pb2.Asset, bytes]] = {}
+        self.events: dict[str, list[jobs_pb2.JobEvent]] = {}
+        self.jobs: dict[str, jobs_pb2.Job] = {}
+        # Requests as they came, by method.
+        self.requests: dict[str, list[Any]] = {}
+        # The next call of a method fails with this.
+        self.failures: dict[str, MilimoError | grpc.StatusCode] = {}
+        # Each stream of a job breaks after so many messages; when none are left, streams run to their end.
+        self.cuts: deque[int] = deque()
+        # How a stream that is cut ends: None means in good order.
+        self.cut_code: grpc.StatusCode | None = grpc.StatusCode.UNAVAILABLE
+        # Events that a resumed stream repeats, as a server at fault would.
+        self.repeats = 0
+        # Each download breaks after so many pieces.
+        self.download_cuts: deque[int] = deque()
+        self.outcome = jobs_pb2.JOB_STATE_SUCCEEDED
+        self.error: status_pb2.Status | None = None
+        # A job that is told to hang sends its first events and then nothing.
+        self.hang = threading.Event()
+        self.upload_pieces: list[int] = []
+
+    def new_id(self, kind: str) -> str:
+        return f"{kind}-{next(self.numbers)}"
+
+    def record(self, method: str, request: Any, context: grpc.ServicerContext) -> None:
+        """Remembers the call; fails it when that was asked for."""
+        self.requests.setdefault(method, []).append(request)
+        failure = self.failures.pop(method, None)
+        if isinstance(failure, grpc.StatusCode):
+            context.abort(failure, f"the call was told to fail with {failure.name}")
+        elif failure is not None:
+            abort(context, failure)
+
+    def add_asset(self, project_id: str, data: bytes, media_type: str, **fields: Any) -> assets_pb2.Asset:
+        asset = assets_pb2.Asset(
+            id=self.new_id("asset"),
+            project_id=project_id,
+            media_type=media_type,
+            bytes=len(data),
+            sha256=hashlib.sha256(data).hexdigest(),
+            **fields,
+        )
+        self.assets[asset.id] = (asset, data)
+        return asset
+
+    def add_job(
+        self,
+        project_id: str,
+        results: list[assets_pb2.Asset],
+        kind: jobs_pb2.JobKind.ValueType = jobs_pb2.JOB_KIND_VIDEO,
+    ) -> jobs_pb2.Job:
+        """A job with the events of a whole life; it ends as `outcome` says."""
+        job = jobs_pb2.Job(
+            id=self.new_id("job"),
+            kind=jobs_pb2.JOB_KIND_VIDEO,
+            state=jobs_pb2.JOB_STATE_QUEUED,
+            subject=jobs_pb2.JobSubject(project_id=project_id),
+            created_at=timestamp_pb2.Timestamp(seconds=1_800_000_000),
+        )
+        event = jobs_pb2.JobEvent
+        waiting, running = jobs_pb2.JOB_STATE_WAITING_FOR_LEASE, jobs_pb2.JOB_STATE_RUNNING
+        queued = event.QueuePosition(position=2, reason="image is busy")
+        queued.eta.FromSeconds(12)
+        progress = event.Progress(stage="stage_1", step=3, steps=8, fraction=0.4)
+        progress.eta.FromSeconds(75)
+        rounded = event.Notice(code="SIZE_ROUNDED", text="the size was rounded")
+        made: list[dict[str, Any]] = [
+            {"durable": True, "state": jobs_pb2.JOB_STATE_QUEUED, "accepted": event.Accepted(job=job)},
+            {"durable": True, "state": waiting, "state_changed": event.StateChanged(attempt=1)},
+            {"state": waiting, "queue_position": queued},
+            {"durable": True, "state": running, "state_changed": event.StateChanged(attempt=1)},
+            {
+                "durable": True,
+                "state": running,
+                "notice": rounded,
+            },
+            {"state": running, "progress": progress},
+        ]
+        if self.outcome == jobs_pb2.JOB_STATE_SUCCEEDED:
+            made += [
+                {"durable": True, "state": running, "artefact_committed": event.ArtefactCommitted(asset=asset)}
+                for asset in results
+            ]
+        if self.outcome == jobs_pb2.JOB_STATE_FAILED:
+            assert self.error is not None
+            made.append({"durable": True, "state": self.outcome, "failed": event.Failed(error=self.error)})
+        else:
+            made.append({"durable": True, "state": self.outcome, "state_changed": event.StateChanged(attempt=1)})
+        sequence, events = 0, []
+        for fields in made:
+            sequence += 1 if fields.get("durable") else 0
+            events.append(event(job_id=job.id, sequence=sequence, **fields))
+        self.events[job.id] = events
+        ended = jobs_pb2.Job()
+        ended.CopyFrom(job)
+        ended.state = self.outcome
+        ended.last_sequence = sequence
+        if self.outcome == jobs_pb2.JOB_STATE_SUCCEEDED:
+            ended.assets.extend(results)
+            ended.fraction = 1.0
+        if self.error is not None and self.outcome == jobs_pb2.JOB_STATE_FAILED:
+            ended.error.CopyFrom(self.error)
+        self.jobs[job.id] = ended
+        return job
+
+
+class Jobs(jobs_pb2_grpc.JobServiceServicer):
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def GetJob(self, request: Any, context: Any) -> Any:
+        self.studio.record("GetJob", request, context)
+        if request.job_id not in self.studio.jobs:
+            abort(context, NotFound("job", request.job_id))
+        return jobs_pb2.GetJobResponse(job=self.studio.jobs[request.job_id])
+
+    def ListJobs(self, request: Any, context: Any) -> Any:
+        self.studio.record("ListJobs", request, context)
+        jobs = [job for job in self.studio.jobs.values() if not request.states or job.state in request.states]
+        return jobs_pb2.ListJobsResponse(jobs=jobs[: request.page_size or 100])
+
+    def CancelJob(self, request: Any, context: Any) -> Any:
+        self.studio.record("CancelJob", request, context)
+        return jobs_pb2.CancelJobResponse(job=self.studio.jobs[request.job_id])
+
+    def RetryJob(self, request: Any, context: Any) -> Any:
+        self.studio.record("RetryJob", request, context)
+        old = self.studio.jobs[request.job_id]
+        return jobs_pb2.RetryJobResponse(job=self.studio.add_job(old.subject.project_id, list(old.assets)))
+
+    def WatchJob(self, request: Any, context: Any) -> Iterator[Any]:
+        studio = self.studio
+        studio.record("WatchJob", request, context)
+        if request.job_id not in studio.events:
+            abort(context, NotFound("job", request.job_id))
+        after = max(0, request.after_sequence - studio.repeats)
+        cut = studio.cuts.popleft() if studio.cuts else None
+        sent = 0
+        for event in studio.events[request.job_id]:
+            if event.durable and event.sequence <= after:
+                continue
+            if not event.durable and event.sequence < request.after_sequence:
+                continue
+            if sent == cut:
+                if studio.cut_code is not None:
+                    context.abort(studio.cut_code, "the stream was told to break")
+                return
+            yield event
+            sent += 1
+            if studio.hang.is_set() and sent == 3:
+                over = threading.Event()
+                context.add_callback(over.set)
+                over.wait(30)
+                return
+
+    def WatchJobs(self, request: Any, context: Any) -> Iterator[Any]:
+        self.studio.record("WatchJobs", request, context)
+        for events in self.studio.events.values():
+            yield from events
+
+
+class Projects(projects_pb2_grpc.ProjectServiceServicer):
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def CreateProject(self, request: Any, context: Any) -> Any:
+        self.studio.record("CreateProject", request, context)
+        project = projects_pb2.Project()
+        project.CopyFrom(request.project)
+        project.id = self.studio.new_id("project")
+        self.studio.projects[project.id] = project
+        return projects_pb2.CreateProjectResponse(project=project)
+
+    def ListProjects(self, request: Any, context: Any) -> Any:
+        self.studio.record("ListProjects", request, context)
+        newest_first = list(self.studio.projects.values())[::-1]
+        # Two a page, whatever was asked: clients have to follow the tokens.
+        start = int(request.page_token or 0)
+        token = str(start + 2) if start + 2 < len(newest_first) else ""
+        return projects_pb2.ListProjectsResponse(projects=newest_first[start : start + 2], next_page_token=token)
+
+    def DeleteProject(self, request: Any, context: Any) -> Any:
+        self.studio.record("DeleteProject", request, context)
+        del self.studio.projects[request.project_id]
+        return projects_pb2.DeleteProjectResponse()
+
+
+class Assets(assets_pb2_grpc.AssetServiceServicer):
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def UploadAsset(self, requests: Iterator[Any], context: Any) -> Any:
+        first = next(requests)
+        self.studio.record("UploadAsset", first, context)
+        pieces = [first.content.data, *(request.content.data for request in requests)]
+        self.studio.upload_pieces = [len(piece) for piece in pieces]
+        asset = self.studio.add_asset(first.project_id, b"".join(pieces), first.content.content_type, name=first.name)
+        return assets_pb2.UploadAssetResponse(asset=asset)
+
+    def GetAsset(self, request: Any, context: Any) -> Any:
+        self.studio.record("GetAsset", request, context)
+        if request.asset_id not in self.studio.assets:
+            abort(context, NotFound("asset", request.asset_id))
+        return assets_pb2.GetAssetResponse(asset=self.studio.assets[request.asset_id][0])
+
+    def ListAssets(self, request: Any, context: Any) -> Any:
+        self.studio.record("ListAssets", request, context)
+        found = [asset for asset, _ in self.studio.assets.values() if asset.project_id == request.project_id]
+        return assets_pb2.ListAssetsResponse(assets=found)
+
+    def DownloadAsset(self, request: Any, context: Any) -> Iterator[Any]:
+        self.studio.record("DownloadAsset", request, context)
+        data = self.studio.assets[request.asset_id][1][request.offset :]
+        cut = self.studio.download_cuts.popleft() if self.studio.download_cuts else None
+        for number, start in enumerate(range(0, len(data), 1000)):
+            if number == cut:
+                context.abort(grpc.StatusCode.UNAVAILABLE, "the download was told to break")
+            yield httpbody_pb2.HttpBody(data=data[start : start + 1000])
+
+
+class Videos(video_pb2_grpc.VideoServiceServicer):
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def SubmitVideo(self, request: Any, context: Any) -> Any:
+        self.studio.record("SubmitVideo", request, context)
+        asset = self.studio.add_asset(request.project_id, b"moving pictures", "video/mp4", name="video")
+        return video_pb2.SubmitVideoResponse(job=self.studio.add_job(request.project_id, [asset]))
+
+    def PlanVideo(self, request: Any, context: Any) -> Any:
+        self.studio.record("PlanVideo", request, context)
+        plan = video_pb2.VideoPlan(
+            pipeline=video_pb2.VIDEO_PIPELINE_TI2VID,
+            reason="there is no condition",
+            width=256,
+            height=128,
+            num_frames=49,
+            fps=25,
+            memory_bytes=5 * 1024**3,
+            footprint="bf16",
+            model="tiny/ltx-2",
+            stages=[video_pb2.VideoStage(name="stage_1", steps=8, forwards=8)],
+            chunks=[video_pb2.VideoChunk(model_frames=49, new_frames=49)],
+        )
+        return video_pb2.PlanVideoResponse(plan=plan)
+
+
+class Images(image_pb2_grpc.ImageServiceServicer):
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def SubmitImage(self, request: Any, context: Any) -> Any:
+        self.studio.record("SubmitImage", request, context)
+        count = request.image.count or 1
+        assets = [self.studio.add_asset(request.project_id, b"jpeg%d" % n, "image/jpeg") for n in range(count)]
+        return image_pb2.SubmitImageResponse(job=self.studio.add_job(request.project_id, assets))
+
+    def SubmitInpaint(self, request: Any, context: Any) -> Any:
+        self.studio.record("SubmitInpaint", request, context)
+        asset = self.studio.add_asset(request.project_id, PNG, "image/png")
+        return image_pb2.SubmitInpaintResponse(job=self.studio.add_job(request.project_id, [asset]))
+
+
+class Segmentation(segmentation_pb2_grpc.SegmentationServiceServicer):
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def PredictMask(self, request: Any, context: Any) -> Any:
+        self.studio.record("PredictMask", request, context)
+        mask = segmentation_pb2.Mask(png=PNG, score=0.9, area=1234)
+        return segmentation_pb2.PredictMaskResponse(masks=[mask], width=64, height=64)
+
+    def SegmentText(self, request: Any, context: Any) -> Any:
+        self.studio.record("SegmentText", request, context)
+        mask = segmentation_pb2.Mask(png=PNG, score=0.8, area=99, label=request.text)
+        return segmentation_pb2.SegmentTextResponse(merged=mask, instances=[mask, mask], width=64, height=64)
+
+
+class Storyboard(storyboard_pb2_grpc.StoryboardServiceServicer):
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def ParseScript(self, request: Any, context: Any) -> Any:
+        self.studio.record("ParseScript", request, context)
+        shot = storyboard_pb2.ParsedShot(
+            action="A boat leaves.", character="MARA", dialogue="One more day.", shot_type=storyboard_pb2.SHOT_TYPE_WIDE
+        )
+        scene = storyboard_pb2.ParsedScene(heading="EXT. HARBOUR - DAWN", shots=[shot])
+        return storyboard_pb2.ParseScriptResponse(
+            scenes=[scene], mode=storyboard_pb2.SCRIPT_MODE_SCREENPLAY, reason="it has a scene heading"
+        )
+
+
+class Models(models_pb2_grpc.ModelServiceServicer):
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def ListModels(self, request: Any, context: Any) -> Any:
+        self.studio.record("ListModels", request, context)
+        model = models_pb2.Model(
+            name="ltx-2",
+            family="tiny",
+            purpose="video",
+            footprints=[models_pb2.ModelFootprint(name="float32", bytes=1024**2)],
+            advice="`milimo models write-tiny` writes it",
+        )
+        return models_pb2.ListModelsResponse(models=[model])
+
+
+class Arbiter(arbiter_pb2_grpc.MemoryArbiterServicer):
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def status(self) -> arbiter_pb2.ArbiterStatus:
+        return arbiter_pb2.ArbiterStatus(
+            devices=[arbiter_pb2.DeviceStatus(device="cpu:0", name="a processor", total_bytes=1024**3)],
+            leases=[arbiter_pb2.LeaseStatus(tenant="video", footprint="bf16", state=arbiter_pb2.LEASE_STATE_BUSY)],
+            queue=[arbiter_pb2.WaitingRequest(tenant="image", position=1, reason="video is busy")],
+            decisions=[
+                arbiter_pb2.Decision(action="granted", tenant="video", bytes=1024**2, reason=f"number {number}")
+                for number in range(20)
+            ],
+        )
+
+    def GetStatus(self, request: Any, context: Any) -> Any:
+        self.studio.record("GetStatus", request, context)
+        return arbiter_pb2.GetStatusResponse(status=self.status())
+
+    def WatchStatus(self, request: Any, context: Any) -> Iterator[Any]:
+        self.studio.record("WatchStatus", request, context)
+        for _ in range(2):
+            yield arbiter_pb2.WatchStatusResponse(status=self.status())
+
+
+SERVICES: tuple[tuple[Callable[[Any, Any], None], type[Any]], ...] = (
+    (jobs_pb2_grpc.add_JobServiceServicer_to_server, Jobs),
+    (projects_pb2_grpc.add_ProjectServiceServicer_to_server, Projects),
+    (assets_pb2_grpc.add_AssetServiceServicer_to_server, Assets),
+    (video_pb2_grpc.add_VideoServiceServicer_to_server, Videos),
+    (image_pb2_grpc.add_ImageServiceServicer_to_server, Images),
+    (segmentation_pb2_grpc.add_SegmentationServiceServicer_to_server, Segmentation),
+    (storyboard_pb2_grpc.add_StoryboardServiceServicer_to_server, Storyboard),
+    (models_pb2_grpc.add_ModelServiceServicer_to_server, Models),
+    (arbiter_pb2_grpc.add_MemoryArbiterServicer_to_server, Arbiter),
+)
+
+
+@pytest.fixture
+def studio() -> Studio:
+    """What the server knows; empty."""
+    return Studio()
+
+
+@pytest.fixture
+def address(studio: Studio) -> Iterator[str]:
+    """Where the server answers."""
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=8), options=(("grpc.so_reuseport", 0),))
+    for add, servicer in SERVICES:
+        add(servicer(studio), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    yield f"127.0.0.1:{port}"
+    server.stop(grace=None).wait()
+
+
+@pytest.fixture
+def milimo(address: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Runs the command against the server, in an empty folder."""
+    from milimo.cli import build_app
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MILIMO_ADDRESS", address)
+    monkeypatch.setenv("MILIMO_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("MILIMO_PROJECT", raising=False)
+    app = build_app()
+
+    def run(*arguments: object, input: str | None = None) -> Any:
+        return CliRunner().invoke(app, [str(argument) for argument in arguments], input=input)
+
+    return run

@@ -1,0 +1,217 @@
+"""The arbiter's edges one by one: its record, its devices, its watch over processes, its settings."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from milimo_arbiter.devices import MemoryMisconfigured, NvmlDriver, find_devices, host_memory
+from milimo_arbiter.effects import Forget, Save
+from milimo_arbiter.processes import ProcessWatch, is_alive
+from milimo_arbiter.settings import ArbiterSettings
+from milimo_arbiter.state import Lease, ProcessIdentity, Quarantine, Turn
+from milimo_arbiter.store import LeaseStore, StoreInUse
+from milimo_runtime.identity import pid_namespace, start_ticks
+from pydantic import ValidationError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LEASE = Lease(
+    lease_id="cpu-0-7",
+    tenant="video",
+    device="cpu:0",
+    footprint="bf16",
+    bytes=76_000_000_000,
+    load_seconds=12.5,
+    fencing_token=7,
+    resume_token="secret",
+    process=ProcessIdentity(pid=10, start_ticks=20, pid_namespace=30),
+    min_hold_s=3.0,
+    granted_at=100.0,
+    expires_at=112.0,
+    last_used=100.0,
+    stream=4,
+    confirmed=True,
+    turn=Turn(job_id="j"),
+)
+QUARANTINED = replace(
+    LEASE,
+    lease_id="cpu-0-8",
+    fencing_token=8,
+    process=None,
+    quarantine=Quarantine(since=100.0, reason="it was not renewed in time", released=False),
+)
+
+
+def load(path: Path, *, boot_id: str = "boot") -> tuple[dict[str, Lease], dict[str, int]]:
+    store = LeaseStore(path)
+    record = store.load(now=1_100.0, wall=2_100.0, boot_id=boot_id)
+    store.close()
+    return dict(record.leases), dict(record.tokens)
+
+
+def save(path: Path, *changes: Save | Forget) -> None:
+    store = LeaseStore(path)
+    store.load(now=100.0, wall=2_000.0, boot_id="boot")
+    store.apply(changes, now=100.0, wall=2_000.0)
+    store.close()
+
+
+def test_leases_come_back_as_they_were_with_their_age(tmp_path: Path) -> None:
+    path = tmp_path / "home" / "arbiter.sqlite"
+    save(path, Save(lease=LEASE), Save(lease=QUARANTINED))
+    leases, tokens = load(path)
+    assert tokens == {"cpu:0": 8}
+    expected = replace(LEASE, granted_at=1_000.0, expires_at=1_100.0, last_used=1_100.0, stream=None, turn=None)
+    assert leases["cpu-0-7"] == expected
+    assert leases["cpu-0-8"].quarantine == Quarantine(
+        since=1_100.0, reason="it was not renewed in time", released=False
+    )
+    assert leases["cpu-0-8"].process is None
+
+
+def test_tokens_outlive_their_leases_and_never_fall(tmp_path: Path) -> None:
+    path = tmp_path / "arbiter.sqlite"
+    save(path, Save(lease=QUARANTINED), Save(lease=LEASE), Forget(lease_id="cpu-0-7"), Forget(lease_id="cpu-0-8"))
+    assert load(path) == ({}, {"cpu:0": 8})
+
+
+def test_another_boot_drops_the_leases_and_keeps_the_tokens(tmp_path: Path) -> None:
+    path = tmp_path / "arbiter.sqlite"
+    save(path, Save(lease=LEASE))
+    assert load(path, boot_id="next boot") == ({}, {"cpu:0": 7})
+
+
+def test_a_transaction_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
+    path = tmp_path / "arbiter.sqlite"
+    store = LeaseStore(path)
+    store.load(now=0.0, wall=0.0, boot_id="boot")
+    broken = replace(LEASE, lease_id=None)  # type: ignore[arg-type]
+    with pytest.raises(Exception, match="NOT NULL"):
+        store.apply([Save(lease=QUARANTINED), Save(lease=broken)], now=0.0, wall=0.0)
+    store.apply([Save(lease=LEASE)], now=0.0, wall=0.0)
+    store.close()
+    assert set(load(path)[0]) == {"cpu-0-7"}
+
+
+def test_one_record_has_one_arbiter(tmp_path: Path) -> None:
+    path = tmp_path / "arbiter.sqlite"
+    first = LeaseStore(path)
+    with pytest.raises(StoreInUse, match="in use by another arbiter"):
+        LeaseStore(path)
+    first.close()
+    LeaseStore(path).close()
+
+
+def sleeper() -> subprocess.Popen[bytes]:
+    """A process that lives until it is killed."""
+    return subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+
+
+async def test_the_end_of_a_process_is_told_once() -> None:
+    gone: asyncio.Queue[ProcessIdentity] = asyncio.Queue()
+    watch = ProcessWatch(gone.put_nowait)
+    child = sleeper()
+    ticks = start_ticks(child.pid)
+    assert ticks is not None
+    process = ProcessIdentity(pid=child.pid, start_ticks=ticks, pid_namespace=pid_namespace())
+    watch.watch(process)
+    watch.watch(process)
+    assert gone.empty()
+    child.kill()
+    async with asyncio.timeout(10):
+        assert await gone.get() == process
+    assert not is_alive(process), "a zombie holds no memory"
+    child.communicate()
+    watch.watch(process)
+    assert await gone.get() == process, "one that has ended before is told, too"
+    assert gone.empty()
+    watch.close()
+
+
+async def test_a_pid_that_was_used_again_is_another_process() -> None:
+    gone: list[ProcessIdentity] = []
+    with sleeper() as child:
+        ticks = start_ticks(child.pid)
+        assert ticks is not None
+        earlier = ProcessIdentity(pid=child.pid, start_ticks=ticks - 1, pid_namespace=pid_namespace())
+        watch = ProcessWatch(gone.append)
+        watch.watch(earlier)
+        assert gone == [earlier]
+        watch.close()
+        child.kill()
+
+
+def settings(tmp_path: Path, **more: Any) -> ArbiterSettings:
+    return ArbiterSettings(home=tmp_path, arbiter_device="cpu", **more)
+
+
+BUDGETS: dict[str, tuple[dict[str, int], int]] = {
+    "half of the memory": ({}, host_memory() - host_memory() // 2),
+    "all but the reserve": ({"arbiter_reserve_bytes": 1_000}, host_memory() - 1_000),
+    "as configured": ({"arbiter_budget_bytes": 5_000}, 5_000),
+}
+
+
+@pytest.mark.parametrize(("configured", "budget"), BUDGETS.values(), ids=BUDGETS)
+def test_a_cpu_lends_host_memory(configured: dict[str, int], budget: int, tmp_path: Path) -> None:
+    device = find_devices(settings(tmp_path, **configured)).devices["cpu:0"]
+    assert (device.budget, device.total, device.driver) == (budget, host_memory(), False)
+
+
+@pytest.mark.parametrize("configured", [{"arbiter_budget_bytes": 1 << 60}, {"arbiter_reserve_bytes": 1 << 60}])
+def test_more_than_there_is_cannot_be_lent(configured: dict[str, int], tmp_path: Path) -> None:
+    with pytest.raises(MemoryMisconfigured, match="cpu:0 has"):
+        find_devices(settings(tmp_path, **configured))
+
+
+def test_a_grace_window_shorter_than_the_ttl_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValidationError, match="it must be at least arbiter_ttl_seconds"):
+        settings(tmp_path, arbiter_ttl_seconds=20.0, arbiter_grace_seconds=19.0)
+
+
+# The only namespace whose process ids NVML speaks of.
+FIRST_NAMESPACE = 0xEFFFFFFC
+
+
+class RecordedNvml:
+    """Answers of the library for one device, with what `processes` says about who uses it."""
+
+    def __init__(self, processes: list[tuple[int, int | None]]) -> None:
+        self.nvmlDeviceGetComputeRunningProcesses = lambda _: [
+            SimpleNamespace(pid=pid, usedGpuMemory=used) for pid, used in processes
+        ]
+        self.nvmlDeviceGetGraphicsRunningProcesses = lambda _: list[SimpleNamespace]()
+        self.nvmlDeviceGetMemoryInfo = lambda _: SimpleNamespace(total=80 << 30, used=10 << 30)
+        self.nvmlDeviceGetName = lambda _: "a device"
+
+
+def nvml(processes: list[tuple[int, int | None]]) -> NvmlDriver:
+    return NvmlDriver(RecordedNvml(processes), {"cuda:0": object()}, namespace=FIRST_NAMESPACE)  # type: ignore[arg-type]
+
+
+def test_nvml_names_processes_beyond_the_reuse_of_their_ids() -> None:
+    with sleeper() as child:
+        sample = nvml([(child.pid, 7 << 30), (2**22 + 1, 1 << 30)]).sample("cuda:0", 5.0)
+        identity = ProcessIdentity(
+            pid=child.pid, start_ticks=start_ticks(child.pid) or 0, pid_namespace=FIRST_NAMESPACE
+        )
+        child.kill()
+    assert (sample.at, sample.used, sample.by_process) == (5.0, 10 << 30, {identity: 7 << 30})
+
+
+def test_what_nvml_does_not_tell_is_unknown_not_zero() -> None:
+    assert nvml([(1, None)]).sample("cuda:0", 0.0).by_process is None
+    foreign = NvmlDriver(RecordedNvml([(1, 5)]), {"cuda:0": object()}, namespace=4711)  # type: ignore[arg-type]
+    assert foreign.sample("cuda:0", 0.0).by_process is None, "ids of another namespace mean nothing here"
+
+
+def test_a_cuda_device_keeps_a_reserve_and_is_measured() -> None:
+    (device,) = nvml([]).devices(None, None)
+    assert (device.total, device.reserve, device.driver) == (80 << 30, 2 << 30, True)

@@ -1,0 +1,152 @@
+"""`milimo up`, `down`, `doctor` and `models …` as far as they need no mesh, and the demo's arithmetic."""
+
+from __future__ import annotations
+
+import json
+import socket
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from milimo.cli import build_app
+from milimo_deploy import demo, tiny_models
+from milimo_deploy.commands import register
+from milimo_runtime.registry import ModelFootprint, write_manifest
+from typer.testing import CliRunner
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+MIB = 1024**2
+
+
+@pytest.fixture
+def milimo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+    """Runs the command with its home in an empty folder and nothing else configured."""
+    monkeypatch.setenv("MILIMO_HOME", str(tmp_path / "home"))
+    for name in ("MILIMO_MODELS_DIR", "MILIMO_MODEL_FAMILY", "MILIMO_DATABASE_URL", "MILIMO_CONFIG"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("MILIMO_ARBITER_DEVICE", "cpu")
+    app = build_app([register])
+
+    def run(*arguments: object) -> Any:
+        return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+    return run
+
+
+def install(models_dir: Path, name: str, purpose: str, mebibytes: int, family: str = "tiny") -> Path:
+    """A model of one small file."""
+    root = models_dir / family / name
+    root.mkdir(parents=True)
+    (root / "weights.safetensors").write_bytes(b"weights")
+    manifest = {
+        "name": name,
+        "family": family,
+        "purpose": purpose,
+        "checkpoint": "distilled",
+        "license": "Apache-2.0",
+        "note": "",
+        "advice": "write it again",
+    }
+    write_manifest(root, manifest, footprints=[ModelFootprint(name="float32", bytes=mebibytes * MIB)])
+    return root
+
+
+def install_all(models_dir: Path) -> Path:
+    install(models_dir, "flux-2", "image", 256)
+    install(models_dir, "sam-3", "segmentation", 128)
+    return install(models_dir, "ltx-2", "video", 384)
+
+
+def test_doctor_tells_the_settings_in_force(milimo: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILIMO_DATABASE_URL", "postgresql://user:secret@host/milimo")
+    done = milimo("doctor", "--json")
+    assert done.exit_code == 0, done.output
+    document = json.loads(done.stdout)
+    settings = {setting["name"]: setting for setting in document["settings"]}
+    assert settings["MILIMO_HOME"]["is_set"]
+    assert settings["MILIMO_DRAIN_SECONDS"] == {"name": "MILIMO_DRAIN_SECONDS", "value": "20.0", "is_set": False}
+    assert settings["MILIMO_DATABASE_URL"]["value"] == "postgresql://user:***@host/milimo"
+    assert "secret" not in done.output
+    assert {finding["topic"] for finding in document["findings"]} >= {
+        "torch",
+        "envoy",
+        "home",
+        "port of video",
+        "models",
+    }
+
+
+def test_doctor_plans_the_memory(milimo: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    install_all(tmp_path / "home/models")
+    cases = {
+        300: "ltx-2 cannot run: every grade is larger than the budget",
+        400: "not all models fit at once",
+        800: "all models fit at once",
+    }
+    for budget, sentence in cases.items():
+        monkeypatch.setenv("MILIMO_ARBITER_BUDGET_BYTES", str(budget * MIB))
+        document = json.loads(milimo("doctor", "--plan", "--json").stdout)
+        assert sentence in document["advice"][0]
+        fits = {fit["model"]: fit["fits"] for fit in document["plan"]}
+        assert fits == {"flux-2": True, "sam-3": True, "ltx-2": budget >= 384}
+
+
+def test_doctor_refuses_wrong_settings_in_a_line(milimo: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILIMO_DRAIN_SECONDS", "long")
+    done = milimo("doctor")
+    assert done.exit_code == 2
+    assert "MILIMO_DRAIN_SECONDS" in done.stderr
+    assert "Traceback" not in done.output
+
+
+def test_doctor_needs_the_models_of_another_family(milimo: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MILIMO_MODEL_FAMILY", "real")
+    done = milimo("doctor", "--json")
+    assert done.exit_code == 1
+    states = {finding["topic"]: finding["state"] for finding in json.loads(done.stdout)["findings"]}
+    assert states["models"] == "missing"
+
+
+def test_verify(milimo: Callable[..., Any], tmp_path: Path) -> None:
+    assert milimo("models", "verify").exit_code == 3
+    root = install_all(tmp_path / "home/models")
+    assert milimo("models", "verify", "--hashes").exit_code == 0
+    weights = root / "weights.safetensors"
+    weights.write_bytes(b"WEIGHTS")
+    assert milimo("models", "verify").exit_code == 0
+    done = milimo("models", "verify", "--hashes")
+    assert done.exit_code == 1
+    assert "tiny/ltx-2\tweights.safetensors\t7 bytes\twrong hash" in done.stdout
+    assert "write it again" in done.stderr
+    weights.unlink()
+    assert "missing" in milimo("models", "verify").stdout
+
+
+def test_up_names_the_ports_that_are_taken(milimo: Callable[..., Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        done = milimo("up", "--port", port)
+    assert done.exit_code == 5
+    assert f"gateway wants 127.0.0.1:{port}" in done.stderr
+    assert "--free-ports" in done.stderr
+
+
+def test_down_without_a_mesh(milimo: Callable[..., Any]) -> None:
+    done = milimo("down", "--json")
+    assert (done.exit_code, json.loads(done.stdout)) == (0, {"stopped": False})
+
+
+def test_tiny_models_are_complete_when_every_purpose_has_one(tmp_path: Path) -> None:
+    assert not tiny_models.are_complete(tmp_path)
+    root = install_all(tmp_path)
+    assert tiny_models.are_complete(tmp_path)
+    (root / "weights.safetensors").unlink()
+    assert not tiny_models.are_complete(tmp_path)
+
+
+def test_the_demo_lends_too_little_for_the_two_largest_models(tmp_path: Path) -> None:
+    install_all(tmp_path)
+    budget = demo.short_budget(tmp_path)
+    assert 384 * MIB <= budget < (384 + 256) * MIB

@@ -1,0 +1,158 @@
+"""Plans of image generation: sizes, steps, seeds, stages, notices and the refusal of wrong requests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from milimo_image import defaults
+from milimo_image.plan import ImagePlan, plan_image
+from milimo_image.request import ImageRequest
+from milimo_runtime.errors import InvalidArgument
+from PIL import Image
+
+REQUEST = ImageRequest(prompt="a red circle")
+
+
+def plan(request: ImageRequest, *, is_distilled: bool = True, random_seed: int = 7) -> ImagePlan:
+    return plan_image(request, is_distilled=is_distilled, random_seed=random_seed)
+
+
+@given(
+    width=st.integers(defaults.MIN_SIDE, 8000),
+    height=st.integers(defaults.MIN_SIDE, 8000),
+)
+def test_model_size_is_the_next_multiple(width: int, height: int) -> None:
+    made = plan(replace(REQUEST, width=width, height=height))
+    assert (made.width, made.height) == (width, height)
+    for asked, model in ((width, made.model_width), (height, made.model_height)):
+        assert model % 16 == 0
+        assert asked <= model < asked + 16
+    codes = [notice.code for notice in made.notices]
+    assert ("SIZE_ROUNDED" in codes) == (width % 16 != 0 or height % 16 != 0)
+
+
+@pytest.mark.parametrize(("is_distilled", "steps", "guidance", "forwards"), [(True, 4, 1.0, 1), (False, 50, 4.0, 2)])
+def test_defaults_by_checkpoint(is_distilled: bool, steps: int, guidance: float, forwards: int) -> None:
+    made = plan(REQUEST, is_distilled=is_distilled)
+    assert (made.width, made.height, made.steps, made.guidance) == (1024, 1024, steps, guidance)
+    assert made.forwards_per_step == forwards
+    assert made.notices == ()
+
+
+WIDE = Image.new("RGB", (64 * 8 + 1, 64))
+SMALL = Image.new("RGB", (63, 100))
+FINE = Image.new("RGB", (512, 64))
+
+
+@pytest.mark.parametrize(
+    ("request_", "field"),
+    [
+        (replace(REQUEST, prompt=" \n"), "prompt"),
+        (replace(REQUEST, prompt="x" * 10_001), "prompt"),
+        (replace(REQUEST, prompt="a\0b"), "prompt"),
+        (replace(REQUEST, negative_prompt="x" * 10_001), "negative_prompt"),
+        (replace(REQUEST, width=63), "width"),
+        (replace(REQUEST, height=0), "height"),
+        (replace(REQUEST, width=defaults.MAX_SIDE + 1), "width"),
+        (replace(REQUEST, width=8000, height=8001), "height"),
+        (replace(REQUEST, width=8001, height=8000), "width"),
+        (replace(REQUEST, steps=0), "steps"),
+        (replace(REQUEST, steps=defaults.MAX_STEPS + 1), "steps"),
+        (replace(REQUEST, guidance=0.5), "guidance"),
+        (replace(REQUEST, guidance=float("nan")), "guidance"),
+        (replace(REQUEST, count=0), "count"),
+        (replace(REQUEST, count=defaults.MAX_COUNT + 1), "count"),
+        (replace(REQUEST, seed=-1), "seed"),
+        (replace(REQUEST, seed=2**63), "seed"),
+        (replace(REQUEST, seed=2**63 - 1, count=2), "seed"),
+        (replace(REQUEST, enable_true_cfg=True, cfg_scale=0.9), "cfg_scale"),
+        (replace(REQUEST, enable_true_cfg=True, cfg_scale=5.1), "cfg_scale"),
+        (replace(REQUEST, references=(FINE,) * 11), "references"),
+        (replace(REQUEST, references=(FINE, SMALL)), "references[1]"),
+        (replace(REQUEST, references=(WIDE,)), "references[0]"),
+    ],
+)
+def test_wrong_requests_name_the_field(request_: ImageRequest, field: str) -> None:
+    with pytest.raises(InvalidArgument) as caught:
+        plan(request_)
+    assert [violation.field for violation in caught.value.violations] == [field]
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        replace(REQUEST, prompt="x" * 10_000),
+        replace(REQUEST, width=8000, height=8000),
+        replace(REQUEST, width=64, height=64),
+        replace(REQUEST, seed=2**63 - 2, count=2),
+        replace(REQUEST, prompt="", references=(FINE,) * 10),
+    ],
+)
+def test_limits_themselves_are_accepted(request_: ImageRequest) -> None:
+    assert plan(request_).width >= defaults.MIN_SIDE
+
+
+@pytest.mark.parametrize(
+    ("request_", "is_distilled", "codes"),
+    [
+        (replace(REQUEST, negative_prompt="blurry"), True, ["NEGATIVE_PROMPT_IGNORED"]),
+        (replace(REQUEST, negative_prompt="blurry", enable_true_cfg=True), True, []),
+        (replace(REQUEST, cfg_scale=3.0), True, ["CFG_SCALE_IGNORED"]),
+        (replace(REQUEST, guidance=3.5), True, ["GUIDANCE_IGNORED"]),
+        (replace(REQUEST, guidance=3.5), False, []),
+        (replace(REQUEST, enable_ae=True), True, ["AUTOENCODER_FALLBACK"]),
+        (replace(REQUEST, enable_ae=False), True, []),
+    ],
+)
+def test_notices_say_what_has_no_effect(request_: ImageRequest, is_distilled: bool, codes: list[str]) -> None:
+    assert [notice.code for notice in plan(request_, is_distilled=is_distilled).notices] == codes
+
+
+def test_true_cfg_takes_the_place_of_guidance() -> None:
+    made = plan(replace(REQUEST, enable_true_cfg=True), is_distilled=False)
+    assert (made.cfg_scale, made.guidance, made.forwards_per_step) == (2.0, 1.0, 2)
+    assert plan(REQUEST).cfg_scale == 1.0
+
+
+@given(
+    seed=st.one_of(st.none(), st.integers(0, 2**63 - 1 - defaults.MAX_COUNT)),
+    count=st.integers(1, defaults.MAX_COUNT),
+    random_seed=st.integers(0, 2**63 - 1),
+)
+def test_seeds_follow_each_other(seed: int | None, count: int, random_seed: int) -> None:
+    seeds = plan(replace(REQUEST, seed=seed, count=count), random_seed=random_seed).seeds
+    assert list(seeds) == list(range(seeds[0], seeds[0] + count))
+    assert 0 <= seeds[0] <= seeds[-1] <= 2**63 - 1
+    if seed is not None:
+        assert seeds[0] == seed
+    elif random_seed < 2**63 - count:
+        assert seeds[0] == random_seed
+
+
+@given(count=st.integers(1, defaults.MAX_COUNT), steps=st.integers(1, defaults.MAX_STEPS), is_distilled=st.booleans())
+def test_stages_cover_the_work(count: int, steps: int, is_distilled: bool) -> None:
+    made = plan(replace(REQUEST, count=count, steps=steps), is_distilled=is_distilled)
+    names = [stage.name for stage in made.stages]
+    assert len(set(names)) == len(names) == 1 + 2 * count
+    assert sum(stage.steps for stage in made.stages) == 1 + count * (steps + 1)
+    assert all(stage.cost > 0 for stage in made.stages)
+    # Guidance doubles the cost of denoising and nothing else.
+    single = plan(replace(REQUEST, count=count, steps=steps, guidance=1.0), is_distilled=is_distilled)
+    factors = {
+        name.split("_")[0]: stage.cost / other.cost
+        for name, stage, other in zip(names, made.stages, single.stages, strict=True)
+    }
+    assert factors == {"encode": 1.0, "denoise": float(made.forwards_per_step), "decode": 1.0}
+
+
+def test_single_image_stage_names() -> None:
+    assert [stage.name for stage in plan(REQUEST).stages] == ["encode_prompt", "denoise", "decode"]
+    assert [stage.name for stage in plan(replace(REQUEST, count=2)).stages][1:] == [
+        "denoise_1",
+        "decode_1",
+        "denoise_2",
+        "decode_2",
+    ]
