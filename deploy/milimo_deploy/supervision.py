@@ -34,15 +34,14 @@ def _python(*arguments: str) -> list[str]:
     return [sys.executable, *arguments]
 
 
-def _wrapped(pid_file: Path | None, command: Sequence[str]) -> list[str]:
-    """The command, to die with its parent. -I and -S: the wrapper needs no packages and should be quick."""
-    named = ["--pid-file", str(pid_file)] if pid_file else []
-    return [*_python("-I", "-S", str(Path(exec_child.__file__))), *named, *command]
+def _wrapped(options: Sequence[str], command: Sequence[str]) -> list[str]:
+    """The command, started by exec_child. -I and -S: the wrapper needs no packages and should be quick."""
+    return [*_python("-I", "-S", str(Path(exec_child.__file__))), *options, *command]
 
 
 def child_command(mesh: Mesh, process: Process) -> list[str]:
     """What supervisord runs for a process."""
-    return _wrapped(mesh.pid_file(process.name), _python(*process.arguments))
+    return _wrapped(["--pid-file", str(mesh.pid_file(process.name))], _python(*process.arguments))
 
 
 def supervisor_config(mesh: Mesh) -> str:
@@ -112,11 +111,11 @@ def start_supervisor(mesh: Mesh, *, detached: bool = False) -> subprocess.Popen[
     command = _python("-m", "supervisor.supervisord", "-n", "-c", str(mesh.supervisor_config))
     with mesh.log("supervisord-output").open("ab") as out:
         return subprocess.Popen(  # noqa: S603
-            command if detached else _wrapped(None, command),
+            _wrapped(["--detached"] if detached else [], command),
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,
-            env=inherited_environment(mesh),
+            env={**inherited_environment(mesh), exec_child.PARENT: str(os.getpid())},
             # Ctrl-C in the terminal is for the command that waits, which then stops this in good order.
             start_new_session=True,
         )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import psutil
 import pytest
+from milimo_deploy import exec_child
 from milimo_deploy.health import MeshNotReady
 from milimo_deploy.mesh import Mesh, Process
 from milimo_deploy.ports import free_ports
@@ -164,6 +165,30 @@ def program_with_a_mesh(folder: Path, script: str, drain_seconds: float) -> subp
     (folder / "supervision_programs.py").write_text(Path(__file__).read_text())
     command = [sys.executable, "-c", program, str(folder), script, str(drain_seconds)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+@pytest.mark.parametrize("is_alive_still", [True, False], ids=["alive", "dead"])
+def test_a_child_whose_parent_died_before_it_could_ask_ends_at_once(is_alive_still: bool, tmp_path: Path) -> None:
+    """The wrapper cannot ask for a signal that was already due: it has to see that its parent is another one."""
+    parent = os.getpid() if is_alive_still else free_pid()
+    command = [
+        sys.executable,
+        exec_child.__file__,
+        sys.executable,
+        "-c",
+        "import os; print(os.environ['MILIMO_PARENT_PID'])",
+    ]
+    environment = {**os.environ, exec_child.PARENT: str(parent)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as child:
+        out, _ = child.communicate(timeout=20)
+    assert (child.returncode, out) == ((0, f"{child.pid}\n") if is_alive_still else (1, ""))
+
+
+def free_pid() -> int:
+    """The id of a process that has ended."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    return ended.pid
 
 
 def kill_all(pids: list[int]) -> None:
