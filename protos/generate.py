@@ -30,8 +30,8 @@ TYPESCRIPT = ROOT / "clients/typescript"
 IMAGE = ROOT / "gateway/milimo_gateway/descriptors.binpb"
 # Imports that the Python stubs need and no wheel brings.
 VALIDATE = "buf/validate/validate.proto"
-# The details of errors travel as Any: nothing imports their types, but Envoy needs them to write errors as JSON, and the
-# TypeScript client to read them.
+# The details of errors travel as Any: nothing imports their types, but Envoy needs them to write errors as JSON, and
+# the TypeScript client to read them.
 ERROR_DETAILS = "google/rpc/error_details.proto"
 
 

@@ -171,7 +171,11 @@ def run(out: Path) -> list[Path]:
     mesh = plan_mesh(home, free_addresses(), environment=environment, drain_seconds=5.0)
     say("Starting the mesh …")
     begin = time.monotonic()
-    with running_mesh(mesh, on_ready=lambda name, seconds: say(f"  {name} after {seconds:.1f} s")) as running:
+    with running_mesh(
+        mesh,
+        on_ready=lambda name, seconds: say(f"  {name} after {seconds:.1f} s"),
+        on_stop=lambda: say("\nStopping the mesh …"),
+    ) as running:
         say(f"It answers at {running.address}")
         with Milimo(running.address) as milimo:
             project = projects_pb2.Project(name="demo", resolution_w=VIDEO_SIZE[0], resolution_h=VIDEO_SIZE[1])
@@ -180,7 +184,6 @@ def run(out: Path) -> list[Path]:
             mask = make_mask(milimo, asset_id, out)
             video = make_video(milimo, project_id, out)
             tell_decisions(milimo)
-        say("\nStopping the mesh …")
     say(f"Done after {seconds_text(time.monotonic() - begin)}. The pictures are noise by design: the tiny checkpoints")
     say("have the real architectures and layouts, and small random weights.")
     return [image, mask, video]

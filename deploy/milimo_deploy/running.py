@@ -188,8 +188,11 @@ def running_mesh(
     *,
     seconds: float = READY_SECONDS,
     on_ready: Callable[[str, float], None] = lambda name, elapsed: None,
+    on_stop: Callable[[], None] = lambda: None,
 ) -> Iterator[RunningMesh]:
     """The mesh, up and healthy, for the length of the block; then stopped, also after an error, Ctrl-C or SIGTERM.
+
+    `on_ready` is told each process that answers and the seconds it took; `on_stop` is called before the stopping.
 
     If this process is killed outright, the supervisor gets SIGTERM from the kernel and stops the mesh (on Linux). For
     the same reason the thread that enters the block must live as long as the block.
@@ -203,5 +206,8 @@ def running_mesh(
         try:
             yield running
         finally:
-            stop_mesh(running)
-            supervisor.wait()
+            try:
+                on_stop()
+            finally:
+                stop_mesh(running)
+                supervisor.wait()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, TypeVar
 
 from google.protobuf.message import Message
+from sqlalchemy import func, select
 
 from milimo_runtime.database import now
 from milimo_runtime.errors import AlreadyExists
@@ -30,6 +31,9 @@ def answer_once(
     if not request_id:
         return work()
     digest = request_hash(method, request)
+    if session.get_bind().dialect.name == "postgresql":
+        # A repeat that comes while the first is at work waits for it. SQLite's write transactions do so by themselves.
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(request_id, 0))))
     row = session.get(AnsweredRow, request_id)
     if row is not None:
         if row.request_hash != digest:

@@ -127,11 +127,17 @@ def to_row(asset: Asset) -> AssetRow:
     )
 
 
-def require_project(session: Session, project_id: str) -> ProjectRow:
-    """The project's row. Raises NotFound."""
-    row = session.get(ProjectRow, project_id)
+def require_project(
+    session: Session, project_id: str, *, field_name: str = "project_id", stays: bool = False
+) -> ProjectRow:
+    """The project's row; with `stays`, nobody deletes it before the transaction ends. Raises NotFound.
+
+    SQLite's write transactions exclude each other anyway.
+    """
+    lock = {"read": True, "key_share": True} if stays else None
+    row = session.get(ProjectRow, project_id, with_for_update=lock)
     if row is None:
-        raise NotFound("project", project_id)
+        raise NotFound("project", project_id, field=field_name)
     return row
 
 

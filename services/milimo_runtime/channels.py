@@ -34,7 +34,7 @@ SERVER_OPTIONS: Final[Sequence[tuple[str, int]]] = (
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.max_pings_without_data", 0),
     # Below the clients' ping interval, or the server would hang up with "too_many_pings".
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 500),
+    ("grpc.http2.min_ping_interval_without_data_ms", 500),
     # Two processes on one port would share its calls: a second start must fail instead.
     ("grpc.so_reuseport", 0),
 )

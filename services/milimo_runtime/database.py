@@ -33,7 +33,13 @@ class Database:
         self.url = url
         self._engine = _create_engine(url)
         self._writes = sessionmaker(self._engine.execution_options(milimo_write=True), expire_on_commit=False)
-        self._reads = sessionmaker(self._engine, expire_on_commit=False)
+        # PostgreSQL's default would let the statements of one view see different states.
+        reads = (
+            self._engine.execution_options(isolation_level="REPEATABLE READ")
+            if self._engine.dialect.name == "postgresql"
+            else self._engine
+        )
+        self._reads = sessionmaker(reads, expire_on_commit=False)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:

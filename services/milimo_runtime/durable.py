@@ -6,7 +6,9 @@ outcome is handed back instead.
 
 from __future__ import annotations
 
+import logging
 import sqlite3
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,6 +19,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _WORKFLOW: Final = "run_job"
+_UNFINISHED: Final = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
+
+
+class Known(StrEnum):
+    """What the engine knows of a job's workflow."""
+
+    NOTHING = "nothing"
+    # It runs, or is about to be taken up.
+    OPEN = "open"
+    # It was begun by another version of the service, whose steps were others: nobody takes it up.
+    OUTDATED = "outdated"
+    # It has ended, in whatever way.
+    OVER = "over"
 
 
 class DurableEngine:
@@ -45,6 +60,8 @@ class DurableEngine:
             "log_level": "WARNING",
             "enable_otlp": False,
         }
+        # With a handler of its own DBOS keeps its records from the process's log.
+        logging.getLogger("dbos").addHandler(logging.NullHandler())
         DBOS(config=config)
 
         # A job that kills its process each time must not do so for ever.
@@ -53,6 +70,7 @@ class DurableEngine:
             return run(job_id)
 
         self._workflow = workflow
+        self._version = config["application_version"]
 
     def launch(self) -> None:
         """Opens the database and takes up what an earlier process of the same executor id left unfinished. Blocks."""
@@ -62,6 +80,15 @@ class DurableEngine:
         """Starts the job's workflow in a thread; does nothing when there is one already. Blocks for a commit."""
         with SetWorkflowID(job_id):
             DBOS.start_workflow(self._workflow, job_id)
+
+    def known(self, job_id: str) -> Known:
+        """What became of the job's workflow. Blocks."""
+        status = DBOS.get_workflow_status(job_id)
+        if status is None:
+            return Known.NOTHING
+        if status.status not in _UNFINISHED:
+            return Known.OVER
+        return Known.OPEN if status.app_version in (None, self._version) else Known.OUTDATED
 
     @staticmethod
     def step(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -59,6 +59,13 @@ class InvalidArgument(MilimoError):
         )
 
 
+class OutOfRange(InvalidArgument):
+    """A field of the request points behind the end of what is there."""
+
+    status = "OUT_OF_RANGE"
+    default_reason = "OUT_OF_RANGE"
+
+
 class NotFound(MilimoError):
     """The thing that the request names does not exist."""
 
@@ -107,6 +114,13 @@ class Unavailable(MilimoError):
 
     status = "UNAVAILABLE"
     default_reason = "UNAVAILABLE"
+
+
+class DeadlineExceeded(MilimoError):
+    """The server's own time limit for the call has passed."""
+
+    status = "DEADLINE_EXCEEDED"
+    default_reason = "DEADLINE_EXCEEDED"
 
 
 class Aborted(MilimoError):

@@ -7,20 +7,22 @@ import contextlib
 import logging
 import time
 import uuid
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import grpc.aio
 import protovalidate
-from google.protobuf.message import Message
+from google.protobuf.descriptor import FieldDescriptor
+from google.protobuf.message import DecodeError, Message
 from grpc_status import rpc_status
 
-from milimo_runtime import statuses
-from milimo_runtime.errors import FieldViolation, MilimoError
+from milimo_runtime import statuses, telemetry
+from milimo_runtime.errors import DeadlineExceeded, FieldViolation, MilimoError
 from milimo_runtime.limits import UNARY_SECONDS, UPLOAD_SECONDS
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 
     from google.rpc import status_pb2
 
@@ -55,7 +57,7 @@ def check_request(message: Message) -> None:
     Raises:
         InvalidRequest: with one violation for each rule that is broken.
     """
-    violations = []
+    violations = list(_null_characters(message, ""))
     for violation in protovalidate.collect_violations(message):
         field, text = _path(violation), violation.proto.message
         if not field and ": " in text:
@@ -67,8 +69,26 @@ def check_request(message: Message) -> None:
         raise InvalidRequest(text, violations=violations)
 
 
+def _null_characters(message: Message, prefix: str) -> Iterator[FieldViolation]:
+    """Texts that hold U+0000: PostgreSQL stores none, and no text has one in earnest."""
+    for field, value in message.ListFields():
+        path = f"{prefix}{field.name}"
+        if field.type == FieldDescriptor.TYPE_STRING:
+            texts = (value,) if isinstance(value, str) else tuple(value)
+            if any("\0" in text for text in texts):
+                yield FieldViolation(field=path, description="must not hold the character U+0000")
+        elif isinstance(value, Message):
+            yield from _null_characters(value, f"{path}.")
+        elif field.type == FieldDescriptor.TYPE_MESSAGE and isinstance(value, Sequence):
+            for index, item in enumerate(value):
+                yield from _null_characters(item, f"{path}[{index}].")
+
+
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps the handlers of all four call shapes in one way."""
+    """Wraps the handlers of all four call shapes in one way, and knows which calls are at work."""
+
+    def __init__(self) -> None:
+        self._calls: set[asyncio.Task[Any]] = set()
 
     async def intercept_service(
         self,
@@ -84,83 +104,105 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             return self._streaming(handler, method)
         return self._unary(handler, method)
 
+    async def settle(self, wait_s: float) -> None:
+        """Waits until the calls that a stopped server has cancelled are over: what they use can be closed then."""
+        calls = set(self._calls)
+        for call in calls:
+            call.cancel()
+        if calls:
+            await asyncio.wait(calls, timeout=wait_s)
+
     def _unary(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
         inner: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
         limit = UPLOAD_SECONDS if handler.request_streaming else UNARY_SECONDS
 
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
-            async with _conversation(method, context):
-                async with asyncio.timeout(limit):
-                    return await inner(_checked(request, handler.request_streaming), context)
+            async with self._conversation(method, context):
+                try:
+                    async with asyncio.timeout(limit) as deadline:
+                        return await inner(_checked(request, handler), context)
+                except TimeoutError as error:
+                    if not deadline.expired():
+                        raise
+                    raise DeadlineExceeded(f"the call took longer than {limit:g} s, the server's limit") from error
 
-        wrap = (
-            grpc.stream_unary_rpc_method_handler if handler.request_streaming else grpc.unary_unary_rpc_method_handler
-        )
-        return wrap(call, handler.request_deserializer, handler.response_serializer)
+        if handler.request_streaming:
+            return grpc.stream_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
+        return grpc.unary_unary_rpc_method_handler(call, None, handler.response_serializer)
 
     def _streaming(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
         inner: Any = handler.stream_stream if handler.request_streaming else handler.unary_stream
 
-        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
-            async with _conversation(method, context):
-                responses = inner(_checked(request, handler.request_streaming), context)
-                async with contextlib.aclosing(responses):
-                    async for response in responses:
-                        yield response
+        # Writes the responses instead of yielding them: gRPC leaves a generator to the garbage collector when the
+        # client goes away, and the event loop may end before that has closed it.
+        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            async with (
+                self._conversation(method, context),
+                contextlib.aclosing(inner(_checked(request, handler), context)) as responses,
+            ):
+                async for response in responses:
+                    await context.write(response)
 
-        wrap = (
-            grpc.stream_stream_rpc_method_handler if handler.request_streaming else grpc.unary_stream_rpc_method_handler
-        )
-        return wrap(call, handler.request_deserializer, handler.response_serializer)
+        if handler.request_streaming:
+            return grpc.stream_stream_rpc_method_handler(
+                call, handler.request_deserializer, handler.response_serializer
+            )
+        return grpc.unary_stream_rpc_method_handler(call, None, handler.response_serializer)
+
+    @contextlib.asynccontextmanager
+    async def _conversation(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
+        """Turns what the handler raises into a status; writes the call's span and log line."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._calls.add(task)
+        started = time.monotonic()
+        code = "OK"
+        try:
+            with telemetry.call_span(method, context):
+                yield
+        except MilimoError as error:
+            code = error.status
+            await _abort(context, statuses.to_status(error))
+        except asyncio.CancelledError:
+            code = "CANCELLED"
+            raise
+        except grpc.aio.AioRpcError as error:
+            remote = statuses.from_rpc_error(error)
+            code = remote.status
+            await _abort(context, statuses.to_status(remote))
+        except (grpc.aio.AbortError, grpc.aio.BaseError):
+            # The handler has answered with a status of its own.
+            code = "ABORTED_BY_HANDLER"
+            raise
+        except Exception:  # Whatever else escapes is ours: the user gets an id, the log the details.
+            error_id = uuid.uuid4().hex
+            code = "INTERNAL"
+            log.exception("call failed", extra={"action": "call_failed", "method": method, "error_id": error_id})
+            await _abort(context, statuses.internal_status(error_id))
+        finally:
+            self._calls.discard(task)
+            level = logging.INFO if code == "OK" else logging.WARNING
+            elapsed = round((time.monotonic() - started) * 1000, 2)
+            log.log(level, "call", extra={"action": "call", "method": method, "code": code, "ms": elapsed})
 
 
-def _checked(request: Any, streaming: bool) -> Any:
-    """The request after its rules were checked; of a stream, each message as it comes."""
-    if streaming:
+def _checked(request: Any, handler: grpc.RpcMethodHandler[Any, Any]) -> Any:
+    """The request after its rules were checked; of a stream, each message as it comes. Raises InvalidRequest."""
+    if handler.request_streaming:
         return _checked_stream(request)
-    check_request(request)
-    return request
+    try:
+        message: Message = handler.request_deserializer(request) if handler.request_deserializer else request
+    except DecodeError as error:
+        # gRPC itself would answer INTERNAL.
+        raise InvalidRequest(f"the request is not a message of the contract: {error}") from error
+    check_request(message)
+    return message
 
 
 async def _checked_stream(requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
     async for request in requests:
         check_request(request)
         yield request
-
-
-@contextlib.asynccontextmanager
-async def _conversation(method: str, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
-    """Turns what the handler raises into a status, and writes the call's log line."""
-    started = time.monotonic()
-    code = "OK"
-    try:
-        yield
-    except MilimoError as error:
-        code = error.status
-        await _abort(context, statuses.to_status(error))
-    except TimeoutError:
-        code = "DEADLINE_EXCEEDED"
-        await context.abort(grpc.StatusCode.DEADLINE_EXCEEDED, "the server's time limit for this call has passed")
-    except (asyncio.CancelledError, GeneratorExit):
-        code = "CANCELLED"
-        raise
-    except grpc.aio.AioRpcError as error:
-        remote = statuses.from_rpc_error(error)
-        code = remote.status
-        await _abort(context, statuses.to_status(remote))
-    except (grpc.aio.AbortError, grpc.aio.BaseError):
-        # The handler has answered with a status of its own.
-        code = "ABORTED_BY_HANDLER"
-        raise
-    except Exception:  # Whatever else escapes is ours: the user gets an id, the log the details.
-        error_id = uuid.uuid4().hex
-        code = "INTERNAL"
-        log.exception("call failed", extra={"action": "call_failed", "method": method, "error_id": error_id})
-        await _abort(context, statuses.internal_status(error_id))
-    finally:
-        level = logging.INFO if code == "OK" else logging.WARNING
-        elapsed = round((time.monotonic() - started) * 1000, 2)
-        log.log(level, "call", extra={"action": "call", "method": method, "code": code, "ms": elapsed})
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> None:

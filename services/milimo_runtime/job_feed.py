@@ -6,8 +6,10 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING
 
+from milimo_runtime.errors import NotFound
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 
     from milimo_runtime.job_store import JobStore
     from milimo_runtime.jobs import JobEvent
@@ -60,6 +62,8 @@ class JobFeed:
         self._store = store
         self._loop = loop
         self._watchers: set[_Watcher] = set()
+        # The latest ephemeral event of each kind of the jobs that run, for those who begin to watch later.
+        self._latest: dict[str, dict[str, JobEvent]] = {}
 
     def publish(self, event: JobEvent) -> None:
         """Tells all who watch. Thread-safe; returns in microseconds."""
@@ -70,6 +74,11 @@ class JobFeed:
         return any(watcher.previews and watcher.job_id in ("", job_id) for watcher in tuple(self._watchers))
 
     def _deliver(self, event: JobEvent) -> None:
+        if event.durable:
+            # What was told of a state is stale once the state has changed.
+            self._latest.pop(event.job_id, None)
+        else:
+            self._latest.setdefault(event.job_id, {})[event.body.kind] = event
         for watcher in self._watchers:
             if watcher.wants(event):
                 watcher.put(event)
@@ -82,50 +91,67 @@ class JobFeed:
         finally:
             self._watchers = self._watchers - {watcher}
 
-    async def follow(self, job_id: str, *, after: int = 0, previews: bool = False) -> AsyncIterator[JobEvent]:
+    async def follow(self, job_id: str, *, after: int = 0, previews: bool = False) -> AsyncGenerator[JobEvent]:
         """The job's events after a sequence number, then those to come, until its end.
 
         Durable events come once each, in order; ephemeral ones may be left out.
 
         Raises:
             NotFound: there is no such job.
+            OutOfRange: the job has no event `after`.
         """
         last = after
         with self._watching(_Watcher(job_id=job_id, project_id="", previews=previews)) as watcher:
-            for event in await asyncio.to_thread(self._store.events, job_id, after=last):
+            job, events = await asyncio.to_thread(self._store.read_on, job_id, after=last)
+            for event in events:
                 last = event.sequence
                 yield event
-                if _ends(event):
-                    return
-            if last == after and (await asyncio.to_thread(self._store.get, job_id)).state.final:
-                # Everything was seen before, the end too.
+            if job.state.final:
                 return
+            for event in tuple(self._latest.get(job_id, {}).values()):
+                if watcher.wants(event):
+                    watcher.put(event)
             while True:
                 for event in await watcher.take():
                     if not event.durable:
                         if event.sequence >= last:
                             yield event
                         continue
-                    # A gap means that an event was written by another process, such as a cancellation: read it.
-                    missed = (
-                        await asyncio.to_thread(self._store.events, job_id, after=last)
-                        if event.sequence > last + 1
-                        else [event]
-                    )
-                    for found in missed:
-                        if found.sequence > last:
-                            last = found.sequence
-                            yield found
-                            if _ends(found):
-                                return
+                    for found in await self._fill_gap(event, last):
+                        last = found.sequence
+                        yield found
+                        if found.state.final:
+                            return
 
-    async def follow_all(self, *, project_id: str = "", previews: bool = False) -> AsyncIterator[JobEvent]:
-        """The events of all jobs of this process, or those of one project, from now on."""
+    async def _fill_gap(self, event: JobEvent, last: int) -> Sequence[JobEvent]:
+        """What follows `last`, up to this durable event at least: others may have been written by another process."""
+        if event.sequence <= last:
+            return ()
+        if event.sequence == last + 1:
+            return (event,)
+        return await asyncio.to_thread(self._store.events, event.job_id, after=last)
+
+    async def follow_all(
+        self, *, project_id: str = "", previews: bool = False, watching: Callable[[], Awaitable[None]] | None = None
+    ) -> AsyncGenerator[JobEvent]:
+        """The events of all jobs of this process, or those of one project, from now on.
+
+        `watching` is awaited when nothing that is published from then on will be missed.
+        """
+        last: dict[str, int] = {}
         with self._watching(_Watcher(job_id="", project_id=project_id, previews=previews)) as watcher:
+            if watching is not None:
+                await watching()
             while True:
                 for event in await watcher.take():
-                    yield event
-
-
-def _ends(event: JobEvent) -> bool:
-    return event.durable and event.state.final
+                    if not event.durable:
+                        yield event
+                        continue
+                    # Of a job that is met for the first time, what went before is not asked for.
+                    seen = last.get(event.job_id, event.sequence - 1)
+                    with contextlib.suppress(NotFound):
+                        for found in await self._fill_gap(event, seen):
+                            last[found.job_id] = found.sequence
+                            yield found
+                    if event.state.final:
+                        last.pop(event.job_id, None)

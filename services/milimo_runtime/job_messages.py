@@ -115,8 +115,15 @@ def job_message(job: jobs.Job) -> jobs_pb2.Job:
     )
 
 
-def event_message(event: jobs.JobEvent, job: jobs.Job) -> jobs_pb2.JobEvent:
+def shows_job(event: jobs.JobEvent) -> bool:
+    """Whether the event's message holds the whole job."""
+    return isinstance(event.body, jobs.Accepted | jobs.Snapshot)
+
+
+def event_message(event: jobs.JobEvent, job: jobs.Job | None = None) -> jobs_pb2.JobEvent:
     """An event. `job` is needed for those that show the whole job."""
+    if job is None and shows_job(event):
+        raise ValueError(f"the event {event.body.kind} shows the job, which is not given")
     message = jobs_pb2.JobEvent(
         job_id=event.job_id,
         sequence=event.sequence,
@@ -126,7 +133,7 @@ def event_message(event: jobs.JobEvent, job: jobs.Job) -> jobs_pb2.JobEvent:
         state=STATES[event.state],
     )
     match event.body:
-        case jobs.Accepted():
+        case jobs.Accepted() if job is not None:
             message.accepted.job.CopyFrom(job_message(as_accepted(job)))
         case jobs.StateChanged(attempt=attempt, reason=reason):
             message.state_changed.attempt = attempt
@@ -142,7 +149,7 @@ def event_message(event: jobs.JobEvent, job: jobs.Job) -> jobs_pb2.JobEvent:
             message.notice.CopyFrom(jobs_pb2.JobEvent.Notice(code=code, text=text))
         case jobs.Failed(failure=failure):
             message.failed.error.CopyFrom(status_of(failure))
-        case jobs.Snapshot():
+        case jobs.Snapshot() if job is not None:
             message.snapshot.job.CopyFrom(job_message(job))
         case jobs.Progress() as progress:
             message.progress.CopyFrom(

@@ -49,6 +49,10 @@ _PREVIEW_QUALITY: Final = 80
 _LEASE_ATTEMPTS: Final = 5
 
 
+def _nobody() -> None:
+    """There is nobody to rouse."""
+
+
 class JobDraining(BaseException):
     """The process is going down: the job is left as it is and taken up after the restart. Not an error of the job."""
 
@@ -88,7 +92,7 @@ class Signals:
     cancelled: threading.Event = field(default_factory=threading.Event)
     draining: threading.Event = field(default_factory=threading.Event)
     # Rouses the job while it waits, so that it looks at once.
-    rouse: Callable[[], None] = lambda: None
+    rouse: Callable[[], None] = _nobody
 
     def cancel(self) -> None:
         """The job was cancelled: it ends at its next step."""
@@ -121,6 +125,13 @@ class JobRun:
         self._sequence = job.last_sequence
         self._state = job.state
         self._place: QueuePlace | None = None
+        # What the watchers were told last: the next step of the job goes on from there.
+        self._fraction = job.fraction
+
+    @property
+    def fraction(self) -> float:
+        """How far the job is, 0 to 1; never falls."""
+        return self._fraction
 
     @contextlib.contextmanager
     def turn(self, residency: Residency[M]) -> Iterator[Turn[M]]:
@@ -132,9 +143,15 @@ class JobRun:
         """
         self.enter(JobState.WAITING_FOR_LEASE)
         self.signals.rouse = partial(residency.wake, self.job.id)
-        with residency.turn(self.job.id, self.job.priority, self._waiting) as turn:
-            self.enter(JobState.RUNNING)
-            yield turn
+        try:
+            # What was asked before now roused nobody.
+            self.signals.check()
+            with residency.turn(self.job.id, self.job.priority, self._waiting) as turn:
+                self.signals.check()
+                self.enter(JobState.RUNNING)
+                yield turn
+        finally:
+            self.signals.rouse = _nobody
 
     def step(
         self,
@@ -145,7 +162,8 @@ class JobRun:
     ) -> Mapping[str, Any]:
         """Does `work` on the model as a durable step: once it is recorded it is not done again, also after a crash.
 
-        A step whose lease is lost on the way is begun anew under the next one.
+        A step whose lease is lost on the way is begun anew under the next one. `stages` are those of the whole job, of
+        the steps before and after this one too: the fraction that is told is the job's.
 
         Returns:
             What `work` returned, as JSON.
@@ -169,7 +187,6 @@ class JobRun:
                 raise JobFailed(
                     Failure(code=failure["code"], message=failure["message"], details=tuple(failure["details"]))
                 )
-            self.notice("LEASE_LOST", "the accelerator's memory was taken away; the step begins anew")
         raise JobFailed(failure_of(LeaseTakenAgain(name)))
 
     def _outcome(
@@ -186,6 +203,7 @@ class JobRun:
         except JobCancelled:
             return {"cancelled": True}
         except LeaseLost:
+            self.notice("LEASE_LOST", "the accelerator's memory was taken away; the step begins anew")
             return {"lease_lost": True}
         except MilimoError as error:
             failure = failure_of(error)
@@ -210,7 +228,8 @@ class JobRun:
 
     def commit(self, asset: Asset, *, fraction: float) -> Asset:
         """Stores a result, once per artefact name: a second time finds the first. Raises JobTakenOver."""
-        stored, event = self._store.commit_artefact(self.job.id, self.job.attempt, asset, fraction=fraction)
+        self._fraction = max(self._fraction, fraction)
+        stored, event = self._store.commit_artefact(self.job.id, self.job.attempt, asset, fraction=self._fraction)
         self.tell(event)
         return stored
 
@@ -226,6 +245,8 @@ class JobRun:
 
     def mention(self, body: EphemeralBody) -> None:
         """Passes on what is not kept."""
+        if isinstance(body, Progress):
+            self._fraction = max(self._fraction, body.fraction)
         event = JobEvent(
             job_id=self.job.id,
             sequence=self._sequence,
@@ -257,7 +278,7 @@ class JobObserver:
     ) -> None:
         self._run = run
         self._check_lease = check_lease
-        self._progress = StageProgress(stages, speeds, floor=run.job.fraction)
+        self._progress = StageProgress(stages, speeds, floor=run.fraction)
 
     @property
     def fraction(self) -> float:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select
+from sqlalchemy import select, update
 from sqlalchemy.exc import IntegrityError
 
 from milimo_runtime.assets import Asset, assets_of_job, from_row, new_id, require_project, to_row
 from milimo_runtime.database import now
-from milimo_runtime.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound
+from milimo_runtime.errors import AlreadyExists, FailedPrecondition, NotFound, OutOfRange
 from milimo_runtime.jobs import (
     DURABLE_BODIES,
     FINAL_STATES,
@@ -29,6 +29,7 @@ from milimo_runtime.jobs import (
     Subject,
 )
 from milimo_runtime.lease_terms import Priority
+from milimo_runtime.paging import behind
 from milimo_runtime.schema import AssetRow, JobEventRow, JobRow
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import Session
 
     from milimo_runtime.database import Database
+    from milimo_runtime.paging import Place
 
 
 class JobTakenOver(Exception):
@@ -116,14 +118,10 @@ class JobStore:
         project_id: str = "",
         states: Collection[JobState] = (),
         service: str = "",
-        before: str = "",
+        after: Place | None = None,
         limit: int,
     ) -> Sequence[Job]:
-        """Jobs, newest first, at most `limit`. `before` is the id of the last job of the page before.
-
-        Raises:
-            InvalidArgument: `before` names no job.
-        """
+        """Jobs, newest first, at most `limit`. `after` is where the page before ended."""
         query = select(JobRow).order_by(JobRow.created_at.desc(), JobRow.id.desc()).limit(limit)
         if project_id:
             query = query.where(JobRow.project_id == project_id)
@@ -131,44 +129,56 @@ class JobStore:
             query = query.where(JobRow.state.in_([state.value for state in states]))
         if service:
             query = query.where(JobRow.service == service)
+        if after is not None:
+            query = query.where(behind(after, JobRow.created_at, JobRow.id))
         with self._database.read() as session:
-            if before:
-                last = session.get(JobRow, before)
-                if last is None:
-                    raise InvalidArgument("page_token", "is not one that this list has given out")
-                earlier = (JobRow.created_at < last.created_at) | (
-                    (JobRow.created_at == last.created_at) & (JobRow.id < last.id)
-                )
-                query = query.where(earlier)
             return [_job(session, row) for row in session.scalars(query)]
 
-    def open_jobs(self, service: str) -> Sequence[str]:
-        """The ids of the service's jobs that have not ended, the oldest first."""
+    def open_jobs(self, service: str) -> Sequence[Job]:
+        """The service's jobs that have not ended, the oldest first."""
         states = [state.value for state in OPEN_STATES]
-        query = select(JobRow.id).where(JobRow.service == service, JobRow.state.in_(states)).order_by(JobRow.created_at)
+        query = select(JobRow).where(JobRow.service == service, JobRow.state.in_(states)).order_by(JobRow.created_at)
         with self._database.read() as session:
-            return session.scalars(query).all()
+            return [_job(session, row) for row in session.scalars(query)]
 
-    def events(self, job_id: str, *, after: int = 0) -> Sequence[JobEvent]:
-        """The durable events with a sequence above `after`, in order. Raises NotFound when there is no such job."""
+    def adopt(self, service: str, worker_address: str) -> None:
+        """From now on the service's jobs run at this address: its process was started anew, maybe on another port."""
+        elsewhere = (JobRow.service == service) & (JobRow.worker_address != worker_address)
+        with self._database.write() as session:
+            session.execute(update(JobRow).where(elsewhere).values(worker_address=worker_address))
+
+    def read_on(self, job_id: str, *, after: int) -> tuple[Job, Sequence[JobEvent]]:
+        """The job, and in the same view its durable events with a sequence above `after`, in order.
+
+        Raises:
+            NotFound: there is no such job.
+            OutOfRange: the job has no event `after`.
+        """
         query = (
             select(JobEventRow)
             .where(JobEventRow.job_id == job_id, JobEventRow.sequence > after)
             .order_by(JobEventRow.sequence)
         )
         with self._database.read() as session:
-            subject = _subject(_require(session, job_id))
-            return [_event(row, subject) for row in session.scalars(query)]
+            row = _require(session, job_id)
+            if after > row.last_sequence:
+                raise OutOfRange("after_sequence", f"is {after}; the job's latest event is {row.last_sequence}")
+            subject = _subject(row)
+            return _job(session, row), [_event(stored, subject) for stored in session.scalars(query)]
+
+    def events(self, job_id: str, *, after: int = 0) -> Sequence[JobEvent]:
+        """The durable events with a sequence above `after`, in order. Raises as `read_on` does."""
+        return self.read_on(job_id, after=after)[1]
 
     def begin_attempt(self, job_id: str) -> tuple[Job, Sequence[JobEvent]]:
         """Counts a new attempt; a further one first sends the job back to QUEUED, with the reason RECOVERED.
 
         Raises:
-            JobTakenOver: the job has ended.
+            JobTakenOver: the job has ended, or is gone.
         """
         with self._database.write() as session:
-            row = _require(session, job_id)
-            if JobState(row.state).final:
+            row = _locked(session, job_id)
+            if row is None or JobState(row.state).final:
                 raise JobTakenOver(job_id)
             row.attempt += 1
             events = []
@@ -236,7 +246,9 @@ class JobStore:
     def request_cancel(self, job_id: str, *, keep_partial: bool) -> Job:
         """Marks the job as to be cancelled; one that has ended stays as it is. Raises NotFound."""
         with self._database.write() as session:
-            row = _require(session, job_id)
+            row = _locked(session, job_id)
+            if row is None:
+                raise NotFound("job", job_id)
             if not JobState(row.state).final:
                 row.cancel_requested = True
                 row.keep_partial = keep_partial
@@ -274,9 +286,14 @@ def _require(session: Session, job_id: str) -> JobRow:
     return row
 
 
+def _locked(session: Session, job_id: str) -> JobRow | None:
+    """The row. PostgreSQL locks it until the transaction's end; SQLite's write transactions exclude each other."""
+    return session.scalar(select(JobRow).where(JobRow.id == job_id).with_for_update())
+
+
 def _owned(session: Session, job_id: str, attempt: int) -> JobRow:
-    """The row, if this attempt still owns the job. PostgreSQL locks it until the transaction's end."""
-    row = session.scalar(select(JobRow).where(JobRow.id == job_id).with_for_update())
+    """The row, if this attempt still owns the job."""
+    row = _locked(session, job_id)
     if row is None or row.attempt != attempt or JobState(row.state).final:
         raise JobTakenOver(job_id)
     return row

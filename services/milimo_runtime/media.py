@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
 import shutil
 import tempfile
+import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
@@ -20,11 +23,23 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _BLOCK: Final = 1 << 20
+_PLAIN: Final = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def asset_key(project_id: str, folder: str, asset_id: str, extension: str) -> str:
-    """The key of an asset's file. `folder` is generated, thumbnails or assets; `extension` has no dot."""
+    """The key of an asset's file. `folder` is generated, thumbnails or assets; `extension` has no dot.
+
+    Raises:
+        ValueError: a part is no plain name: a key must never lead out of its project's folder.
+    """
+    for part in (project_id, folder, asset_id, extension):
+        _require_plain(part)
     return f"projects/{project_id}/{folder}/{asset_id}.{extension}"
+
+
+def _require_plain(part: str) -> None:
+    if not _PLAIN.fullmatch(part):
+        raise ValueError(f"{part!r} cannot be part of a key: letters, digits, - and _ can")
 
 
 class MediaStore:
@@ -48,25 +63,27 @@ class MediaStore:
             path.unlink()
             return
         target = self._root / key
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(target.parent)
         _sync(path)
         try:
             path.replace(target)
-        except OSError:
-            # Another file system: copy beside the target, then rename there.
-            beside = target.with_name(f".{target.name}.partial")
-            shutil.copyfile(path, beside)
-            _sync(beside)
-            beside.replace(target)
+        except OSError as error:
+            if error.errno != errno.EXDEV:
+                raise
+            _copy(path, target)
             path.unlink()
         _sync(target.parent)
 
     def write(self, data: bytes, key: str, *, scratch: Path) -> None:
         """Stores `data`, through a file in the folder `scratch`."""
         scratch.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=scratch, delete=False) as file:
-            file.write(data)
-        self.publish(Path(file.name), key)
+        # Made like any other file: those of `tempfile` cannot be read by a gateway that runs as another user.
+        path = scratch / f"{uuid.uuid4().hex}.partial"
+        try:
+            path.write_bytes(data)
+            self.publish(path, key)
+        finally:
+            path.unlink(missing_ok=True)
 
     def read(self, key: str, *, offset: int = 0, limit: int = 0) -> Iterator[bytes]:
         """The file's bytes from `offset` on, `limit` of them or (0) to the end, in blocks of at most 1 MiB.
@@ -109,13 +126,33 @@ class MediaStore:
             delete(self._store, key)
 
     def delete_project(self, project_id: str) -> None:
-        """Removes all files of a project."""
+        """Removes all files of a project. Raises ValueError when the id is no plain name."""
+        _require_plain(project_id)
         prefix = f"projects/{project_id}/"
         for batch in list_keys(self._store, prefix):
             for entry in batch:
                 self.delete(entry["path"])
         if self._root is not None:
             shutil.rmtree(self._root / prefix, ignore_errors=True)
+
+
+def _make_folder(folder: Path) -> None:
+    """Makes the folder and those above it, for good: their entries are on the disk too."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    for path in reversed(missing):
+        path.mkdir(exist_ok=True)
+        _sync(path.parent)
+
+
+def _copy(path: Path, target: Path) -> None:
+    """From another file system: beside the target first, then renamed there."""
+    beside = target.with_name(f".{target.name}.partial")
+    try:
+        shutil.copyfile(path, beside)
+        _sync(beside)
+        beside.replace(target)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _sync(path: Path) -> None:

@@ -11,11 +11,11 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from milimo_runtime.channels import open_channel
 from milimo_runtime.database import Database
 from milimo_runtime.device import DeviceKind, DevicePlan, detect_device, device_plan
 from milimo_runtime.job_feed import JobFeed
 from milimo_runtime.job_store import JobStore
+from milimo_runtime.lease_stream import arbiter_channel
 from milimo_runtime.lease_terms import Grade
 from milimo_runtime.media import MediaStore
 from milimo_runtime.registry import InstalledModel, Registry
@@ -160,7 +160,7 @@ async def open_model_process(
         name=model,
         tenant=service,
         registry=Registry(settings.models, settings.model_family),
-        channel=open_channel(settings.arbiter_address),
+        channel=arbiter_channel(settings.arbiter_address),
         loop=loop,
         load=load,
         device=settings.device,

@@ -55,7 +55,7 @@ class StageProgress:
     """Follows one job through its stages. Times are seconds on any monotonic clock, handed in."""
 
     def __init__(self, stages: Sequence[Stage], speeds: StageSpeeds, *, floor: float = 0.0) -> None:
-        """`floor` is a fraction that was told before: what is told from now on never lies below it.
+        """`stages` in their order; `floor` is a fraction that was told before: nothing that is told lies below it.
 
         Once every stage was timed, seconds take the place of the plan's costs, so that the fraction runs evenly.
         """
@@ -68,7 +68,7 @@ class StageProgress:
         self._order = [stage.name for stage in stages]
         self._speeds = speeds
         self._done: defaultdict[str, int] = defaultdict(int)
-        self._current = self._order[0]
+        self._current = self._order[0] if self._order else ""
         self._since: float | None = None
         self._fraction = floor
 
@@ -81,7 +81,8 @@ class StageProgress:
         """A stage begins at time `at`, with so many steps: the plan's guess is corrected."""
         planned = self._stages.get(stage)
         if planned is None:
-            self._order.append(stage)
+            # Between the current one and those that the plan has after it: at the end it would count them as done.
+            self._order.insert(0 if self._since is None else self._order.index(self._current) + 1, stage)
             planned = Stage(name=stage, steps=steps, cost=0.0)
         elif planned.steps != steps:
             # The same work in other portions.
@@ -96,7 +97,7 @@ class StageProgress:
         return self._reached()
 
     def advance(self, steps: int, at: float) -> Reached:
-        """So many steps of the current stage are done at time `at`."""
+        """So many steps of the current stage are done at time `at`. A stage must have begun."""
         stage = self._stages[self._current]
         self._done[stage.name] = min(self._done[stage.name] + steps, stage.steps)
         if self._since is not None and stage.cost > 0 and steps > 0:

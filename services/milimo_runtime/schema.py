@@ -26,14 +26,16 @@ _JSON = JSON().with_variant(JSONB(), "postgresql")
 
 
 class UtcDateTime(TypeDecorator[datetime]):
-    """A time in UTC, with its zone on both databases: SQLite drops it."""
+    """A time in UTC, with its zone on both databases: SQLite drops it, PostgreSQL answers in the session's zone."""
 
     impl = DateTime(timezone=True)
     cache_ok = True
 
     def process_result_value(self, value: datetime | None, dialect: Dialect) -> datetime | None:
-        """Adds the zone that SQLite dropped."""
-        return value.replace(tzinfo=UTC) if value is not None and value.tzinfo is None else value
+        """The time in UTC."""
+        if value is None:
+            return None
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
 
 
 class Base(DeclarativeBase):

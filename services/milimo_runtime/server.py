@@ -7,7 +7,7 @@ import contextlib
 import logging
 import signal
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import grpc.aio
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from milimo_runtime.settings import MeshSettings
 
 log = logging.getLogger(__name__)
+
+# Calls that were cut off have this long to unwind before what they use is closed.
+_SETTLE_SECONDS: Final = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +69,8 @@ async def serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
 
-    server = grpc.aio.server(
-        options=list(SERVER_OPTIONS), interceptors=[telemetry.server_interceptor(), CallInterceptor()]
-    )
+    calls = CallInterceptor()
+    server = grpc.aio.server(options=list(SERVER_OPTIONS), interceptors=[calls])
     checks = health.aio.HealthServicer()
     health_pb2_grpc.add_HealthServicer_to_server(checks, server)
     async with setup(server) as served:
@@ -89,6 +91,7 @@ async def serve(
             async with _bounded(settings.drain_seconds):
                 await served.drain()
         await server.stop(grace=1.0)
+        await calls.settle(_SETTLE_SECONDS)
     log.info("stopped", extra={"action": "stopped"})
 
 

@@ -13,6 +13,11 @@ from milimo_runtime.errors import FieldViolation, MilimoError
 
 DOMAIN: Final = "milimo"
 
+# A status travels in the trailing metadata, of which gRPC takes 8 KiB, and errors quote what the caller sent.
+_MESSAGE_CHARACTERS: Final = 600
+_FIELD_CHARACTERS: Final = 100
+_VIOLATIONS: Final = 8
+
 
 def pack(message: Message) -> any_pb2.Any:
     """The message as an Any."""
@@ -23,11 +28,15 @@ def pack(message: Message) -> any_pb2.Any:
 
 def to_status(error: MilimoError) -> status_pb2.Status:
     """The status with its ErrorInfo, and BadRequest and RetryInfo where they apply."""
-    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=error.metadata)]
+    metadata = {key: _cut(value, _FIELD_CHARACTERS) for key, value in error.metadata.items()}
+    details: list[Message] = [error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata)]
     if error.violations:
         violations = [
-            error_details_pb2.BadRequest.FieldViolation(field=violation.field, description=violation.description)
-            for violation in error.violations
+            error_details_pb2.BadRequest.FieldViolation(
+                field=_cut(violation.field, _FIELD_CHARACTERS),
+                description=_cut(violation.description, _MESSAGE_CHARACTERS // 2),
+            )
+            for violation in error.violations[:_VIOLATIONS]
         ]
         details.append(error_details_pb2.BadRequest(field_violations=violations))
     if error.retry_after_s is not None:
@@ -35,8 +44,18 @@ def to_status(error: MilimoError) -> status_pb2.Status:
         delay.FromNanoseconds(int(error.retry_after_s * 1e9))
         details.append(error_details_pb2.RetryInfo(retry_delay=delay))
     return status_pb2.Status(
-        code=code_pb2.Code.Value(error.status), message=error.message, details=[pack(detail) for detail in details]
+        code=code_pb2.Code.Value(error.status),
+        message=_cut(error.message, _MESSAGE_CHARACTERS),
+        details=[pack(detail) for detail in details],
     )
+
+
+def _cut(text: str, characters: int) -> str:
+    """The text, shortened in the middle to so many characters."""
+    if len(text) <= characters:
+        return text
+    half = (characters - 3) // 2
+    return f"{text[:half]} … {text[-half:]}"
 
 
 def internal_status(error_id: str) -> status_pb2.Status:
@@ -55,9 +74,10 @@ class RemoteError(MilimoError):
     def __init__(self, status: status_pb2.Status) -> None:
         info = error_details_pb2.ErrorInfo()
         request = error_details_pb2.BadRequest()
+        retry = error_details_pb2.RetryInfo()
         for detail in status.details:
-            if not detail.Unpack(info):
-                detail.Unpack(request)
+            if not detail.Unpack(info) and not detail.Unpack(request):
+                detail.Unpack(retry)
         super().__init__(
             status.message,
             reason=info.reason or "UNKNOWN",
@@ -66,6 +86,7 @@ class RemoteError(MilimoError):
                 FieldViolation(field=violation.field, description=violation.description)
                 for violation in request.field_violations
             ],
+            retry_after_s=retry.retry_delay.ToNanoseconds() / 1e9 if retry.HasField("retry_delay") else None,
         )
         self.status = code_pb2.Code.Name(code_pb2.Code.ValueType(status.code))  # type: ignore[misc]
 

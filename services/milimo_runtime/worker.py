@@ -6,9 +6,14 @@ import asyncio
 import contextlib
 import logging
 import threading
-from typing import TYPE_CHECKING, TypeVar
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from milimo_runtime.durable import DurableEngine
+from sqlalchemy.exc import SQLAlchemyError
+
+from milimo_runtime.database import now
+from milimo_runtime.durable import DurableEngine, Known
+from milimo_runtime.errors import Aborted, FailedPrecondition, MilimoError
 from milimo_runtime.failures import failure_of
 from milimo_runtime.job_run import JobDraining, JobFailed, JobRun, Program, Signals
 from milimo_runtime.job_store import JobTakenOver
@@ -20,15 +25,37 @@ from milimo_runtime.progress import StageSpeeds
 from milimo_runtime.telemetry import tracer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping
 
     from milimo_runtime.job_feed import JobFeed
     from milimo_runtime.job_store import JobStore
+    from milimo_runtime.jobs import JobEvent
     from milimo_runtime.model_process import ModelProcess
 
 log = logging.getLogger(__name__)
 
+# How often the rows of open jobs are read, in seconds.
+_LOOK_SECONDS: Final = 5.0
+
 M = TypeVar("M", bound=Loaded)
+
+
+class JobOutdated(FailedPrecondition):
+    """A job was begun by another version of the service, whose steps were others."""
+
+    default_reason = "UPGRADED"
+
+    def __init__(self) -> None:
+        super().__init__("the job was begun by another version of the service and cannot be gone on with; retry it")
+
+
+class JobAbandoned(Aborted):
+    """A job has not ended, and nothing works on it."""
+
+    default_reason = "ABANDONED"
+
+    def __init__(self) -> None:
+        super().__init__("the job was given up: its process died too often, or its end could not be recorded; retry it")
 
 
 class Worker:
@@ -54,40 +81,97 @@ class Worker:
         self._programs = programs
         self._speeds = StageSpeeds()
         self._signals: dict[str, Signals] = {}
+        # Jobs that a thread of this process works on, or waits with.
+        self._running: set[str] = set()
         self._lock = threading.Lock()
         self._draining = False
+        self._looking: asyncio.Task[None] | None = None
         self._engine = DurableEngine(
             service=service, version=version, url=engine_url, executor_id=executor_id, run=self._run
         )
 
     async def start(self) -> None:
         """Takes up the jobs that an earlier process left unfinished."""
+        await asyncio.to_thread(self.store.adopt, self._service, self._address)
         await asyncio.to_thread(self._engine.launch)
-        for job_id in await asyncio.to_thread(self.store.open_jobs, self._service):
-            await asyncio.to_thread(self._engine.start, job_id)
+        await asyncio.to_thread(self._look_after, timedelta(0))
+        self._looking = asyncio.create_task(self._keep_looking(), name=f"open jobs of {self._service}")
 
     async def submit(self, new: NewJob) -> Job:
         """Records the job and starts it; a repeated request id finds its first job. Raises NotFound, AlreadyExists."""
-        job, created = await asyncio.to_thread(
-            self.store.submit, new, service=self._service, worker_address=self._address
-        )
+        # One thread does both: a caller who goes away in between must not leave a job that nobody starts.
+        return await asyncio.to_thread(self._submit, new)
+
+    def _submit(self, new: NewJob) -> Job:
+        job, created = self.store.submit(new, service=self._service, worker_address=self._address)
         if created:
-            for event in await asyncio.to_thread(self.store.events, job.id):
-                self.feed.publish(event)
-            await asyncio.to_thread(self._engine.start, job.id)
+            self._publish(self.store.events(job.id))
+            self._engine.start(job.id)
         return job
 
     async def notify(self, job_id: str) -> None:
         """Reads the job's row again: another process cancelled it or made it. Raises NotFound."""
-        job = await asyncio.to_thread(self.store.get, job_id)
+        await asyncio.to_thread(self._notify, job_id)
+
+    def _notify(self, job_id: str) -> None:
+        job = self.store.get(job_id)
         if job.state.final:
             return
+        if job.attempt == 0:
+            # Another process made it: nobody here has heard of it yet.
+            self._publish(self.store.events(job_id))
+        self._look_at(job)
+
+    async def _keep_looking(self) -> None:
+        """A notification may get lost, when this process was slow or away: the rows tell the same, a little later."""
+        while True:
+            await asyncio.sleep(_LOOK_SECONDS)
+            try:
+                await asyncio.to_thread(self._look_after, timedelta(seconds=_LOOK_SECONDS))
+            except SQLAlchemyError:
+                log.exception("open jobs cannot be read", extra={"action": "look_failed"})
+
+    def _look_after(self, age: timedelta) -> None:
+        """Looks at all open jobs that are at least so old: younger ones are just being started."""
+        latest = now() - age
+        for job in self.store.open_jobs(self._service):
+            if job.created_at <= latest:
+                self._look_at(job)
+
+    def _look_at(self, job: Job) -> None:
+        """Sees to it that an open job runs, and hears of its cancellation."""
         if job.cancel_requested:
-            self._signals_of(job_id).cancel()
-        await asyncio.to_thread(self._engine.start, job_id)
+            self._signals_of(job.id).cancel()
+        with self._lock:
+            if job.id in self._running:
+                return
+        match self._engine.known(job.id):
+            case Known.NOTHING:
+                self._engine.start(job.id)
+            case Known.OUTDATED:
+                self._give_up(job.id, JobOutdated())
+            case Known.OVER:
+                self._give_up(job.id, JobAbandoned())
+            case Known.OPEN:
+                pass
+
+    def _give_up(self, job_id: str, error: MilimoError) -> None:
+        """Ends a job that nothing will go on with."""
+        with contextlib.suppress(JobTakenOver):
+            job, events = self.store.begin_attempt(job_id)
+            self._publish(events)
+            self._publish([self.store.finish(job_id, job.attempt, JobState.FAILED, failure=failure_of(error))])
+            log.warning("job given up", extra={"action": "job_given_up", "job_id": job_id, "reason": error.reason})
+
+    def _publish(self, events: Iterable[JobEvent]) -> None:
+        for event in events:
+            self.feed.publish(event)
 
     async def drain(self) -> None:
         """Leaves running jobs at their next step, to be taken up after the restart."""
+        if self._looking is not None:
+            self._looking.cancel()
+            await asyncio.wait([self._looking])
         with self._lock:
             self._draining = True
             running = list(self._signals.values())
@@ -109,12 +193,13 @@ class Worker:
         """The workflow: one attempt at the job, in a thread. Returns the state in which the job ended."""
         token = current_job.set(job_id)
         signals = self._signals_of(job_id)
+        with self._lock:
+            self._running.add(job_id)
         try:
             if signals.draining.is_set():
                 raise JobDraining
             job, events = self.store.begin_attempt(job_id)
-            for event in events:
-                self.feed.publish(event)
+            self._publish(events)
             if job.cancel_requested:
                 signals.cancel()
             with tracer.start_as_current_span(f"job {job.kind}", attributes={"milimo.job_id": job_id}):
@@ -125,6 +210,7 @@ class Worker:
         finally:
             with self._lock:
                 self._signals.pop(job_id, None)
+                self._running.discard(job_id)
             current_job.reset(token)
 
     def _attempt(self, job: Job, signals: Signals) -> str:

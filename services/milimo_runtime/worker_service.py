@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from milimo.v1 import worker_pb2, worker_pb2_grpc
 
-from milimo_runtime.job_messages import event_message
+from milimo_runtime.errors import NotFound
+from milimo_runtime.job_messages import event_message, shows_job
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     import grpc.aio
     from milimo.v1 import jobs_pb2
 
     from milimo_runtime.job_feed import JobFeed
     from milimo_runtime.job_store import JobStore
-    from milimo_runtime.jobs import Job
     from milimo_runtime.worker import Worker
 
 
 async def watch(
     store: JobStore, feed: JobFeed, job_id: str, *, after: int = 0, previews: bool = False
-) -> AsyncIterator[jobs_pb2.JobEvent]:
-    """The job's events as messages, until its end. Raises NotFound."""
+) -> AsyncGenerator[jobs_pb2.JobEvent]:
+    """The job's events as messages, until its end. Raises NotFound, OutOfRange (the job has no event `after`)."""
     job = await asyncio.to_thread(store.get, job_id)
-    async for event in feed.follow(job_id, after=after, previews=previews):
-        yield event_message(event, job)
+    async with contextlib.aclosing(feed.follow(job_id, after=after, previews=previews)) as events:
+        async for event in events:
+            yield event_message(event, job)
 
 
 class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
@@ -38,28 +40,34 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
 
     async def FollowJob(
         self, request: worker_pb2.FollowJobRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> AsyncIterator[jobs_pb2.JobEvent]:
+    ) -> AsyncGenerator[jobs_pb2.JobEvent]:
         """The events of one job, live."""
-        async for event in watch(
-            self._worker.store,
-            self._worker.feed,
-            request.job_id,
-            after=request.after_sequence,
-            previews=request.previews,
-        ):
-            yield event
+        worker = self._worker
+        async with contextlib.aclosing(
+            watch(worker.store, worker.feed, request.job_id, after=request.after_sequence, previews=request.previews)
+        ) as events:
+            async for event in events:
+                yield event
 
     async def FollowJobs(
         self, request: worker_pb2.FollowJobsRequest, context: grpc.aio.ServicerContext[Any, Any]
-    ) -> AsyncIterator[jobs_pb2.JobEvent]:
-        """The events of all jobs of this process."""
-        jobs: dict[str, Job] = {}
-        async for event in self._worker.feed.follow_all(project_id=request.project_id, previews=request.previews):
-            if event.job_id not in jobs:
-                jobs[event.job_id] = await asyncio.to_thread(self._worker.store.get, event.job_id)
-            yield event_message(event, jobs[event.job_id])
-            if event.durable and event.state.final:
-                del jobs[event.job_id]
+    ) -> AsyncGenerator[jobs_pb2.JobEvent]:
+        """The events of all jobs of this process. The initial metadata comes when nothing will be missed any more."""
+
+        async def watching() -> None:
+            await context.send_initial_metadata(())
+
+        feed, store = self._worker.feed, self._worker.store
+        async with contextlib.aclosing(
+            feed.follow_all(project_id=request.project_id, previews=request.previews, watching=watching)
+        ) as events:
+            async for event in events:
+                if not shows_job(event):
+                    yield event_message(event)
+                    continue
+                # A job that was deleted before a slow reader came to it is no loss.
+                with contextlib.suppress(NotFound):
+                    yield event_message(event, await asyncio.to_thread(store.get, event.job_id))
 
     async def NotifyJob(
         self, request: worker_pb2.NotifyJobRequest, context: grpc.aio.ServicerContext[Any, Any]

@@ -5,24 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from milimo_runtime.assets import Asset, AssetKind, from_row
-from milimo_runtime.errors import InvalidArgument
+from milimo_runtime.paging import behind
 from milimo_runtime.schema import AssetRow
 from sqlalchemy import select
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from milimo_runtime.paging import Place
     from sqlalchemy.orm import Session
 
 
 def list_assets(
-    session: Session, project_id: str, *, kind: AssetKind | None, before: str, limit: int
+    session: Session, project_id: str, *, kind: AssetKind | None, after: Place | None, limit: int
 ) -> Sequence[Asset]:
-    """Assets of a project, newest first, at most `limit`; `before` is the id of the last one of the page before.
-
-    Raises:
-        InvalidArgument: `before` names no asset.
-    """
+    """Assets of a project, newest first, at most `limit`; `after` is where the page before ended."""
     query = (
         select(AssetRow)
         .where(AssetRow.project_id == project_id)
@@ -31,12 +28,6 @@ def list_assets(
     )
     if kind is not None:
         query = query.where(AssetRow.kind == kind.value)
-    if before:
-        last = session.get(AssetRow, before)
-        if last is None:
-            raise InvalidArgument("page_token", "is not one that this list has given out")
-        query = query.where(
-            (AssetRow.created_at < last.created_at)
-            | ((AssetRow.created_at == last.created_at) & (AssetRow.id < last.id))
-        )
+    if after is not None:
+        query = query.where(behind(after, AssetRow.created_at, AssetRow.id))
     return [from_row(row) for row in session.scalars(query)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import io
+import shutil
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,14 +23,14 @@ from milimo_runtime.assets import (
     to_row,
 )
 from milimo_runtime.database import now
-from milimo_runtime.errors import InvalidArgument
+from milimo_runtime.errors import InvalidArgument, OutOfRange
 from milimo_runtime.job_messages import asset_message
 from milimo_runtime.media import asset_key
-from milimo_runtime.paging import cut, page_size
+from milimo_runtime.paging import Place, cut, page_size, place_of
 from milimo_runtime.schema import AssetRow
 
 from milimo_storyboard.asset_list import list_assets
-from milimo_storyboard.uploads import check_declared_size, inspect_upload
+from milimo_storyboard.uploads import check_size, inspect_upload
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -45,11 +46,12 @@ class AssetService(assets_pb2_grpc.AssetServiceServicer):
     """Media files."""
 
     def __init__(self, database: Database, media: MediaStore, scratch: Path) -> None:
-        """`scratch` takes files while they arrive."""
+        """`scratch` takes files while they arrive; what an earlier process left there is removed."""
         self._database = database
         self._media = media
         self._scratch = scratch
-        scratch.mkdir(parents=True, exist_ok=True)
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.mkdir(parents=True)
 
     async def UploadAsset(
         self, request_iterator: AsyncIterator[assets_pb2.UploadAssetRequest], context: Context
@@ -58,7 +60,7 @@ class AssetService(assets_pb2_grpc.AssetServiceServicer):
         first = await anext(request_iterator, None)
         if first is None:
             raise InvalidArgument("project_id", "is missing: the stream held no message")
-        check_declared_size(first.size_bytes)
+        check_size(first.size_bytes, field="size_bytes")
         await asyncio.to_thread(self._require_project, first.project_id)
         with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
             path = Path(folder) / "upload"
@@ -66,7 +68,9 @@ class AssetService(assets_pb2_grpc.AssetServiceServicer):
                 received = file.write(first.content.data)
                 async for request in request_iterator:
                     received += file.write(request.content.data)
-                    check_declared_size(received)
+                    check_size(received, field="content")
+            if first.size_bytes and received != first.size_bytes:
+                raise InvalidArgument("size_bytes", f"says {first.size_bytes}, but {received} bytes came")
             return await asyncio.to_thread(self._store, first, path)
 
     def _require_project(self, project_id: str) -> None:
@@ -76,41 +80,51 @@ class AssetService(assets_pb2_grpc.AssetServiceServicer):
     def _store(self, first: assets_pb2.UploadAssetRequest, path: Path) -> assets_pb2.UploadAssetResponse:
         facts, picture = inspect_upload(path)
         asset_id = new_id()
-        key = asset_key(first.project_id, "assets", asset_id, facts.extension)
-        thumbnail_key = asset_key(first.project_id, "thumbnails", asset_id, "jpg") if picture else ""
-        digest = sha256_of(path)
+        asset = Asset(
+            id=asset_id,
+            project_id=first.project_id,
+            kind=facts.kind,
+            name=first.name,
+            media_type=facts.media_type,
+            width=facts.width,
+            height=facts.height,
+            num_frames=facts.num_frames,
+            fps=facts.fps,
+            duration_seconds=facts.duration_seconds,
+            bytes=path.stat().st_size,
+            sha256=sha256_of(path),
+            key=asset_key(first.project_id, "assets", asset_id, facts.extension),
+            thumbnail_key=asset_key(first.project_id, "thumbnails", asset_id, "jpg") if picture else "",
+            created_at=now(),
+        )
+        kept = False
+        try:
+            # Files first: a row never stands without them. And before the transaction: while gigabytes go to the disk,
+            # nobody else could write to the database.
+            self._media.publish(path, asset.key)
+            if picture:
+                data = io.BytesIO()
+                picture.save(data, "JPEG", quality=85)
+                self._media.write(data.getvalue(), asset.thumbnail_key, scratch=self._scratch)
+            response = self._record(first, asset)
+            kept = response.asset.id == asset.id
+        finally:
+            if not kept:
+                delete_asset_files(self._media, asset)
+        return response
+
+    def _record(self, first: assets_pb2.UploadAssetRequest, asset: Asset) -> assets_pb2.UploadAssetResponse:
         # What the file holds names the request: the pieces in which it came do not matter.
         named = assets_pb2.UploadAssetRequest(project_id=first.project_id, name=first.name)
-        named.content.data = digest.encode()
+        named.content.data = asset.sha256.encode()
         with self._database.write() as session:
 
             def store() -> assets_pb2.UploadAssetResponse:
-                asset = Asset(
-                    id=asset_id,
-                    project_id=first.project_id,
-                    kind=facts.kind,
-                    name=first.name,
-                    media_type=facts.media_type,
-                    width=facts.width,
-                    height=facts.height,
-                    num_frames=facts.num_frames,
-                    fps=facts.fps,
-                    duration_seconds=facts.duration_seconds,
-                    bytes=path.stat().st_size,
-                    sha256=digest,
-                    key=key,
-                    thumbnail_key=thumbnail_key,
-                    created_at=now(),
-                )
-                # Files first: a row never stands without them.
-                self._media.publish(path, key)
-                if picture:
-                    data = io.BytesIO()
-                    picture.save(data, "JPEG", quality=85)
-                    self._media.write(data.getvalue(), thumbnail_key, scratch=self._scratch)
                 session.add(to_row(asset))
                 return assets_pb2.UploadAssetResponse(asset=asset_message(asset))
 
+            # It may have been deleted while the file came.
+            require_project(session, first.project_id, stays=True)
             return answer_once(
                 session,
                 method="UploadAsset",
@@ -126,7 +140,7 @@ class AssetService(assets_pb2_grpc.AssetServiceServicer):
         """The file's bytes, or a span of them."""
         asset = await asyncio.to_thread(self._get, request.asset_id)
         if request.offset > asset.bytes:
-            raise InvalidArgument("offset", f"lies behind the end of the file, which has {asset.bytes} bytes")
+            raise OutOfRange("offset", f"lies behind the end of the file, which has {asset.bytes} bytes")
         blocks = self._media.read(asset.key, offset=request.offset, limit=request.limit)
         while block := await asyncio.to_thread(next, blocks, b""):
             yield httpbody_pb2.HttpBody(content_type=asset.media_type, data=block)
@@ -144,13 +158,14 @@ class AssetService(assets_pb2_grpc.AssetServiceServicer):
     ) -> assets_pb2.ListAssetsResponse:
         """A page of a project's assets."""
         size = page_size(request.page_size)
+        after = place_of(request.page_token)
         kind = AssetKind(assets_pb2.AssetKind.Name(request.kind)[11:].lower()) if request.kind else None
 
         def find() -> assets_pb2.ListAssetsResponse:
             with self._database.read() as session:
                 require_project(session, request.project_id)
-                found = list_assets(session, request.project_id, kind=kind, before=request.page_token, limit=size + 1)
-            page, token = cut(found, size, lambda asset: asset.id)
+                found = list_assets(session, request.project_id, kind=kind, after=after, limit=size + 1)
+            page, token = cut(found, size, lambda asset: Place(time=asset.created_at, id=asset.id).token)
             return assets_pb2.ListAssetsResponse(assets=map(asset_message, page), next_page_token=token)
 
         return await asyncio.to_thread(find)

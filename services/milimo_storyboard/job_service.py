@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 from milimo.v1 import jobs_pb2, jobs_pb2_grpc
 from milimo_runtime.job_messages import STATES, job_message
 from milimo_runtime.later import later
-from milimo_runtime.paging import cut, page_size
+from milimo_runtime.paging import Place, cut, page_size, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator, Coroutine
 
     import grpc.aio
     from milimo_runtime.job_store import JobStore
+    from milimo_runtime.jobs import Job
 
     from milimo_storyboard.job_relay import JobRelay
 
@@ -29,6 +31,7 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
     def __init__(self, store: JobStore, relay: JobRelay) -> None:
         self._store = store
         self._relay = relay
+        self._changes: set[asyncio.Task[Job]] = set()
 
     async def GetJob(self, request: jobs_pb2.GetJobRequest, context: Context) -> jobs_pb2.GetJobResponse:
         """One job."""
@@ -37,40 +40,66 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
     async def ListJobs(self, request: jobs_pb2.ListJobsRequest, context: Context) -> jobs_pb2.ListJobsResponse:
         """A page of jobs."""
         size = page_size(request.page_size)
+        after = place_of(request.page_token)
         found = await asyncio.to_thread(
             self._store.list,
             project_id=request.project_id,
             states=[_STATE_OF[state] for state in request.states],
-            before=request.page_token,
+            after=after,
             limit=size + 1,
         )
-        page, token = cut(found, size, lambda job: job.id)
+        page, token = cut(found, size, lambda job: Place(time=job.created_at, id=job.id).token)
         return jobs_pb2.ListJobsResponse(jobs=map(job_message, page), next_page_token=token)
 
-    async def WatchJob(self, request: jobs_pb2.WatchJobRequest, context: Context) -> AsyncIterator[jobs_pb2.JobEvent]:
+    async def WatchJob(self, request: jobs_pb2.WatchJobRequest, context: Context) -> AsyncGenerator[jobs_pb2.JobEvent]:
         """The events of one job until its end."""
-        async for event in self._relay.watch(request.job_id, after=request.after_sequence, previews=request.previews):
-            yield event
+        async with contextlib.aclosing(
+            self._relay.watch(request.job_id, after=request.after_sequence, previews=request.previews)
+        ) as events:
+            async for event in events:
+                yield event
 
-    async def WatchJobs(self, request: jobs_pb2.WatchJobsRequest, context: Context) -> AsyncIterator[jobs_pb2.JobEvent]:
+    async def WatchJobs(
+        self, request: jobs_pb2.WatchJobsRequest, context: Context
+    ) -> AsyncGenerator[jobs_pb2.JobEvent]:
         """The events of all jobs from now on."""
-        async for event in self._relay.watch_all(project_id=request.project_id, previews=request.previews):
-            yield event
+        async with contextlib.aclosing(
+            self._relay.watch_all(project_id=request.project_id, previews=request.previews)
+        ) as events:
+            async for event in events:
+                yield event
 
     async def CancelJob(self, request: jobs_pb2.CancelJobRequest, context: Context) -> jobs_pb2.CancelJobResponse:
         """Asks a job to end."""
-        job = await asyncio.to_thread(self._store.request_cancel, request.job_id, keep_partial=request.keep_partial)
-        if not job.state.final:
-            await self._relay.notify(job.worker_address, job.id)
-            job = await asyncio.to_thread(self._store.get, job.id)
-        return jobs_pb2.CancelJobResponse(job=job_message(job))
+        return jobs_pb2.CancelJobResponse(
+            job=job_message(await self._to_its_end(self._cancel(request.job_id, keep_partial=request.keep_partial)))
+        )
+
+    async def _cancel(self, job_id: str, *, keep_partial: bool) -> Job:
+        job = await asyncio.to_thread(self._store.request_cancel, job_id, keep_partial=keep_partial)
+        if job.state.final:
+            return job
+        await self._relay.notify(job.worker_address, job.id)
+        return await asyncio.to_thread(self._store.get, job.id)
 
     async def RetryJob(self, request: jobs_pb2.RetryJobRequest, context: Context) -> jobs_pb2.RetryJobResponse:
         """A new job with the same request."""
-        job, created = await asyncio.to_thread(self._store.retry, request.job_id, request_id=request.request_id)
+        return jobs_pb2.RetryJobResponse(
+            job=job_message(await self._to_its_end(self._retry(request.job_id, request_id=request.request_id)))
+        )
+
+    async def _retry(self, job_id: str, *, request_id: str) -> Job:
+        job, created = await asyncio.to_thread(self._store.retry, job_id, request_id=request_id)
         if created:
             await self._relay.notify(job.worker_address, job.id)
-        return jobs_pb2.RetryJobResponse(job=job_message(job))
+        return job
+
+    async def _to_its_end(self, change: Coroutine[None, None, Job]) -> Job:
+        """Makes a change also when the caller goes away meanwhile: what was recorded must be told to the worker."""
+        task = asyncio.create_task(change)
+        self._changes.add(task)
+        task.add_done_callback(self._changes.discard)
+        return await asyncio.shield(task)
 
     async def DeleteJob(self, request: jobs_pb2.DeleteJobRequest, context: Context) -> jobs_pb2.DeleteJobResponse:
         """Removes an ended job."""

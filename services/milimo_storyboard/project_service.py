@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from milimo.v1 import projects_pb2, projects_pb2_grpc
 from milimo_runtime.answered import answer_once
 from milimo_runtime.job_messages import timestamp
-from milimo_runtime.paging import cut, page_size
+from milimo_runtime.paging import Place, cut, page_size, place_of
 
 from milimo_storyboard import projects
 from milimo_storyboard.projects import Project
@@ -65,11 +65,12 @@ class ProjectService(projects_pb2_grpc.ProjectServiceServicer):
     ) -> projects_pb2.ListProjectsResponse:
         """A page of projects."""
         size = page_size(request.page_size)
+        after = place_of(request.page_token)
 
         def find() -> projects_pb2.ListProjectsResponse:
             with self._database.read() as session:
-                found = projects.list_projects(session, before=request.page_token, limit=size + 1)
-            page, token = cut(found, size, lambda project: project.id)
+                found = projects.list_projects(session, after=after, limit=size + 1)
+            page, token = cut(found, size, _token)
             return projects_pb2.ListProjectsResponse(projects=map(_message, page), next_page_token=token)
 
         return await asyncio.to_thread(find)
@@ -110,6 +111,11 @@ class ProjectService(projects_pb2_grpc.ProjectServiceServicer):
 
         await asyncio.to_thread(delete)
         return projects_pb2.DeleteProjectResponse()
+
+
+def _token(project: Project) -> str:
+    assert project.created_at is not None
+    return Place(time=project.created_at, id=project.id).token
 
 
 def _value(message: projects_pb2.Project) -> Project:

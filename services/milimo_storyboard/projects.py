@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from milimo_runtime.assets import new_id, require_project
 from milimo_runtime.database import now
-from milimo_runtime.errors import FailedPrecondition, InvalidArgument
+from milimo_runtime.errors import FailedPrecondition, InvalidArgument, NotFound
 from milimo_runtime.jobs import OPEN_STATES
+from milimo_runtime.paging import behind
 from milimo_runtime.schema import JobRow, ProjectRow
 from sqlalchemy import func, select
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import datetime
 
+    from milimo_runtime.paging import Place
     from sqlalchemy.orm import Session
 
 DEFAULT_WIDTH: Final = 768
@@ -63,27 +65,17 @@ def get_project(session: Session, project_id: str) -> Project:
     return _project(require_project(session, project_id))
 
 
-def list_projects(session: Session, *, before: str, limit: int) -> Sequence[Project]:
-    """Projects, newest first, at most `limit`; `before` is the id of the last one of the page before.
-
-    Raises:
-        InvalidArgument: `before` names no project.
-    """
+def list_projects(session: Session, *, after: Place | None, limit: int) -> Sequence[Project]:
+    """Projects, newest first, at most `limit`; `after` is where the page before ended."""
     query = select(ProjectRow).order_by(ProjectRow.created_at.desc(), ProjectRow.id.desc()).limit(limit)
-    if before:
-        last = session.get(ProjectRow, before)
-        if last is None:
-            raise InvalidArgument("page_token", "is not one that this list has given out")
-        query = query.where(
-            (ProjectRow.created_at < last.created_at)
-            | ((ProjectRow.created_at == last.created_at) & (ProjectRow.id < last.id))
-        )
+    if after is not None:
+        query = query.where(behind(after, ProjectRow.created_at, ProjectRow.id))
     return [_project(row) for row in session.scalars(query)]
 
 
 def update_project(session: Session, project: Project, fields: Collection[str]) -> Project:
     """Changes exactly the named fields. Raises NotFound, InvalidArgument for a field that cannot be changed."""
-    row = require_project(session, project.id)
+    row = require_project(session, project.id, field_name="project.id")
     for field in fields:
         if field not in EDITABLE:
             raise InvalidArgument(
@@ -101,7 +93,10 @@ def delete_project(session: Session, project_id: str) -> None:
         NotFound: there is no such project.
         FailedPrecondition: a job of the project has not ended.
     """
-    row = require_project(session, project_id)
+    row = session.get(ProjectRow, project_id, with_for_update=True)
+    if row is None:
+        raise NotFound("project", project_id)
+    # The row is locked: a job that is submitted now waits, and then finds no project.
     states = [state.value for state in OPEN_STATES]
     query = select(func.count()).where(JobRow.project_id == project_id, JobRow.state.in_(states))
     running = session.scalar(query) or 0

@@ -11,6 +11,8 @@ from milimo_runtime.images import decode_image
 from milimo_runtime.limits import UPLOAD_BYTES, VIDEO_FRAMES, VIDEO_SIDE
 
 if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
     from PIL.Image import Image
 
 # Enough of a file to tell what it is.
@@ -24,12 +26,15 @@ _SOUNDS: Final = (
     (b"fLaC", "audio/flac", "flac"),
     (b"OggS", "audio/ogg", "ogg"),
     (b"ID3", "audio/mpeg", "mp3"),
-    (b"\xff\xfb", "audio/mpeg", "mp3"),
-    (b"\xff\xf3", "audio/mpeg", "mp3"),
 )
+# The first atom of an MP4 or MOV file; the oldest MOV files have no "ftyp".
+_ATOMS: Final = frozenset({b"ftyp", b"moov", b"mdat", b"wide", b"free", b"skip"})
+# "ftyp" brands of still images.
+_STILLS: Final = frozenset({b"avif", b"avis", b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1"})
 # Containers that PyAV may open: naming them keeps FFmpeg from guessing playlists and other formats that open files.
 _DEMUXERS: Final = {
     "video/mp4": "mov",
+    "video/quicktime": "mov",
     "video/webm": "matroska",
     "audio/wav": "wav",
     "audio/flac": "flac",
@@ -38,11 +43,11 @@ _DEMUXERS: Final = {
 }
 
 
-def check_declared_size(size: int) -> None:
-    """Raises InvalidArgument when a file of `size` bytes is above the limit."""
+def check_size(size: int, *, field: str) -> None:
+    """Raises InvalidArgument for `field` when a file of `size` bytes is above the limit."""
     if size > UPLOAD_BYTES:
         raise InvalidArgument(
-            "content",
+            field,
             f"is larger than {UPLOAD_BYTES // 1024**3} GiB, the limit of an upload",
             reason="UPLOAD_TOO_LARGE",
         )
@@ -74,15 +79,18 @@ def _image_type(head: bytes) -> tuple[str, str] | None:
 
 
 def _stream_type(head: bytes) -> tuple[str, str]:
-    if head[4:8] == b"ftyp":
-        return "video/mp4", "mp4"
-    if head.startswith(b"\x1a\x45\xdf\xa3"):
+    if head[4:8] in _ATOMS and head[8:12] not in _STILLS:
+        return ("video/quicktime", "mov") if head[4:8] != b"ftyp" or head[8:12] == b"qt  " else ("video/mp4", "mp4")
+    if head.startswith(b"\x1a\x45\xdf\xa3") and b"webm" in head:
         return "video/webm", "webm"
     if head.startswith(b"RIFF") and head[8:12] == b"WAVE":
         return "audio/wav", "wav"
     for magic, media_type, extension in _SOUNDS:
         if head.startswith(magic):
             return media_type, extension
+    # The header of an MPEG frame of layer III, of any version, with or without a checksum.
+    if head[0] == 0xFF and len(head) > 1 and head[1] & 0xE6 == 0xE2:
+        return "audio/mpeg", "mp3"
     raise InvalidArgument(
         "content",
         "is not a PNG, JPEG, WebP, MP4, MOV, WebM, WAV, FLAC, MP3 or OGG file",
@@ -109,26 +117,43 @@ def _inspect_stream(path: Path, media_type: str, extension: str) -> tuple[MediaF
     # PyAV takes a tenth of a second and 40 MB to import: only who uploads a video pays for it.
     import av
 
-    demuxer = _DEMUXERS[media_type]
     try:
-        with av.open(str(path), format=demuxer) as container:
-            if not container.streams.video:
+        with av.open(str(path), format=_DEMUXERS[media_type]) as container:
+            # The cover of a sound file is a video stream of one picture.
+            pictures = [
+                stream
+                for stream in container.streams.video
+                if not stream.disposition & av.stream.Disposition.attached_pic
+            ]
+            if not pictures:
                 return _sound(container, media_type, extension), None
-            stream = container.streams.video[0]
-            frame = next(container.decode(stream))
-            picture = frame.to_image()
-            rate = float(stream.average_rate or 0)
-            frames = stream.frames or sum(1 for packet in container.demux(stream) if packet.size) + 1
-            duration = frames / rate if rate else float((container.duration or 0) / av.time_base)
+            return _film(container, pictures[0], media_type, extension)
     except (av.FFmpegError, StopIteration, ValueError) as error:
         raise InvalidArgument("content", f"is damaged: {error}", reason="MEDIA_DAMAGED") from error
-    if max(picture.size) > VIDEO_SIDE or frames > VIDEO_FRAMES:
+
+
+def _film(container: InputContainer, stream: VideoStream, media_type: str, extension: str) -> tuple[MediaFacts, Image]:
+    if not media_type.startswith("video/"):
         raise InvalidArgument(
-            "content",
-            f"has {picture.width} × {picture.height} pixels and {frames} frames; "
-            f"at most {VIDEO_SIDE} pixels a side and {VIDEO_FRAMES} frames are accepted",
-            reason="VIDEO_TOO_LARGE",
+            "content", "holds moving pictures; they are accepted as MP4, MOV or WebM", reason="MEDIA_TYPE_UNSUPPORTED"
         )
+    # Before anything is decoded: a small file can announce pictures that fill the memory.
+    _check_video(stream.width, stream.height, stream.frames)
+    frame = next(container.decode(stream))
+    _check_video(frame.width, frame.height, stream.frames)
+    picture = frame.to_image()
+    container.seek(0)
+    frames = 0
+    for packet in container.demux(stream):
+        # The last packet is empty: it flushes the decoder.
+        if packet.size:
+            frames += 1
+            _check_video(frame.width, frame.height, frames)
+    if frames < stream.frames:
+        raise InvalidArgument(
+            "content", f"is truncated: {frames} of {stream.frames} frames are there", reason="MEDIA_DAMAGED"
+        )
+    rate = float(stream.average_rate or 0)
     facts = MediaFacts(
         kind=AssetKind.VIDEO,
         media_type=media_type,
@@ -137,23 +162,36 @@ def _inspect_stream(path: Path, media_type: str, extension: str) -> tuple[MediaF
         height=picture.height,
         num_frames=frames,
         fps=rate,
-        duration_seconds=duration,
+        duration_seconds=frames / rate if rate else _duration(container),
     )
     return facts, _small(picture)
 
 
-def _sound(container: object, media_type: str, extension: str) -> MediaFacts:
-    import av
+def _check_video(width: int, height: int, frames: int) -> None:
+    if max(width, height) > VIDEO_SIDE or frames > VIDEO_FRAMES:
+        raise InvalidArgument(
+            "content",
+            f"has {width} × {height} pixels and {frames} frames or more; "
+            f"at most {VIDEO_SIDE} pixels a side and {VIDEO_FRAMES} frames are accepted",
+            reason="VIDEO_TOO_LARGE",
+        )
 
-    assert isinstance(container, av.container.InputContainer)
+
+def _sound(container: InputContainer, media_type: str, extension: str) -> MediaFacts:
     if not container.streams.audio:
         raise InvalidArgument("content", "holds neither pictures nor sound", reason="MEDIA_DAMAGED")
     next(container.decode(container.streams.audio[0]))
-    duration = (container.duration or 0) / av.time_base
-    media_type = media_type.replace("video/", "audio/")
     return MediaFacts(
-        kind=AssetKind.AUDIO, media_type=media_type, extension=extension, duration_seconds=float(duration)
+        kind=AssetKind.AUDIO,
+        media_type=media_type.replace("video/", "audio/"),
+        extension=extension,
+        duration_seconds=_duration(container),
     )
+
+
+def _duration(container: InputContainer) -> float:
+    """Seconds; 0 when the container does not tell."""
+    return (container.duration or 0) / 1_000_000
 
 
 def _small(image: Image) -> Image:

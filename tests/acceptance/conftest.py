@@ -1,0 +1,66 @@
+"""The whole mesh on free ports, through its gateway, for the length of the session."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from milimo import Milimo
+from milimo.v1 import projects_pb2
+from milimo_deploy.mesh import free_addresses, plan_mesh
+from milimo_deploy.running import running_mesh
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from milimo_deploy.running import RunningMesh
+
+MIB = 1024**2
+# Enough for the video model alone, or for image and segmentation together.
+BUDGET_BYTES = 512 * MIB
+
+
+@pytest.fixture(scope="session")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny checkpoints: those that `make test` has written, else new ones."""
+    given = os.environ.get("MILIMO_MODELS_DIR")
+    folder = Path(given) if given else tmp_path_factory.mktemp("models")
+    subprocess.run([sys.executable, "-m", "milimo_tiny", "--out", str(folder)], check=True, stdout=subprocess.DEVNULL)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mesh(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningMesh]:
+    """A mesh with a budget too small for all models at once."""
+    environment = {
+        "MILIMO_MODELS_DIR": str(models_dir),
+        "MILIMO_ARBITER_BUDGET_BYTES": str(BUDGET_BYTES),
+        "OMP_NUM_THREADS": "1",
+    }
+    plan = plan_mesh(tmp_path_factory.mktemp("mesh"), free_addresses(), environment=environment)
+    with running_mesh(plan) as running:
+        yield running
+
+
+@pytest.fixture
+def client(mesh: RunningMesh) -> Iterator[Milimo]:
+    """A client of the gateway."""
+    with Milimo(mesh.address) as client:
+        yield client
+
+
+@pytest.fixture
+def project(client: Milimo) -> projects_pb2.Project:
+    """A new project."""
+    request = projects_pb2.CreateProjectRequest(project=projects_pb2.Project(name="test"))
+    return client.projects.CreateProject(request).project
+
+
+@pytest.fixture
+def http(mesh: RunningMesh) -> str:
+    """The gateway's URL."""
+    return f"http://{mesh.address}"

@@ -1,0 +1,122 @@
+"""One process that makes videos with diffusers alone. Its pipelines stay loaded.
+
+python child_reference_video.py CHECKPOINT
+
+A line {"prompt", "seed", "width", "height", "num_frames", "fps", "encoder", "path"} is answered with {"seconds"}. The
+calls are those of the video service: two stages, a latent upsampler between, sound of the first one; what differs is
+only what calls them. `encoder` is "mp4_writer", the service's, or "encode_video", diffusers' own.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any, Final
+
+from milimo_runtime.vision_ops import prepare_torchvision
+
+prepare_torchvision()
+
+import numpy as np  # noqa: E402
+import torch  # noqa: E402
+from diffusers import (  # noqa: E402
+    FlowMatchEulerDiscreteScheduler,
+    LTX2LatentUpsamplePipeline,
+    LTX2Pipeline,
+)
+from diffusers.pipelines.ltx2.latent_upsampler import LTX2LatentUpsamplerModel  # noqa: E402
+from diffusers.utils.export_utils import encode_video  # noqa: E402
+from milimo_video.encode import Mp4Writer, write_thumbnail  # noqa: E402
+
+_UNGUIDED: Final[dict[str, Any]] = {
+    "guidance_scale": 1.0,
+    "stg_scale": 0.0,
+    "modality_scale": 1.0,
+    "guidance_rescale": 0.0,
+    "audio_guidance_scale": 1.0,
+    "audio_stg_scale": 0.0,
+    "audio_modality_scale": 1.0,
+    "audio_guidance_rescale": 0.0,
+    "spatio_temporal_guidance_blocks": [29],
+    "use_cross_timestep": False,
+    "return_dict": False,
+}
+_STAGE_1: Final = [1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875]
+_STAGE_2: Final = [0.909375, 0.725, 0.421875]
+
+
+class Reference:
+    """The pipelines, as diffusers loads them."""
+
+    def __init__(self, root: Path) -> None:
+        self._pipe: Any = LTX2Pipeline.from_pretrained(root)
+        self._pipe.scheduler = FlowMatchEulerDiscreteScheduler.from_config(
+            self._pipe.scheduler.config, use_dynamic_shifting=False, shift_terminal=None
+        )
+        upsampler = LTX2LatentUpsamplerModel.from_pretrained(root, subfolder="latent_upsampler")
+        self._upsample = LTX2LatentUpsamplePipeline(vae=self._pipe.vae, latent_upsampler=upsampler)
+        for pipeline in (self._pipe, self._upsample):
+            pipeline.set_progress_bar_config(disable=True)
+
+    def make(self, request: dict[str, Any]) -> None:
+        """Makes and writes one video."""
+        width, height, frames, fps = (request[name] for name in ("width", "height", "num_frames", "fps"))
+        common = {
+            "prompt": request["prompt"],
+            "num_frames": frames,
+            "frame_rate": float(fps),
+            "generator": torch.Generator("cpu").manual_seed(request["seed"]),
+            **_UNGUIDED,
+        }
+        half = {"width": width // 2, "height": height // 2}
+        video, audio = self._pipe(
+            **common, **half, num_inference_steps=8, sigmas=_STAGE_1, noise_scale=1.0, output_type="latent"
+        )
+        (larger,) = self._upsample(
+            latents=video, **half, num_frames=frames, output_type="latent", return_dict=False
+        )
+        pictures, _ = self._pipe(
+            **common,
+            width=width,
+            height=height,
+            num_inference_steps=3,
+            sigmas=_STAGE_2,
+            noise_scale=_STAGE_2[0],
+            latents=larger,
+            audio_latents=audio,
+            output_type="np",
+        )
+        with torch.no_grad():
+            sound = self._pipe.vocoder(self._pipe.audio_vae.decode(audio, return_dict=False)[0])[0]
+        rate = self._pipe.vocoder.config.output_sampling_rate
+        path = Path(request["path"])
+        if request["encoder"] == "encode_video":
+            encode_video(pictures[0], fps=fps, output_path=str(path), audio=sound, audio_sample_rate=rate)
+            return
+        images = (pictures[0] * 255).round().astype(np.uint8)
+        samples = sound.numpy()[:, : round(frames * rate / fps)]
+        with Mp4Writer(
+            path, width=width, height=height, fps=fps, sample_rate=rate, comment="", description=request["prompt"]
+        ) as writer:
+            writer.write_frames(images)
+            writer.write_audio(samples)
+        write_thumbnail(images[0], path.with_suffix(".jpg"))
+
+
+def main() -> None:
+    """Answers until its input ends."""
+    answers, sys.stdout = sys.stdout, sys.stderr
+    logging.disable(logging.WARNING)
+    reference = Reference(Path(sys.argv[1]))
+    for line in sys.stdin:
+        begin = time.monotonic()
+        reference.make(json.loads(line))
+        answers.write(json.dumps({"seconds": time.monotonic() - begin}) + "\n")
+        answers.flush()
+
+
+if __name__ == "__main__":
+    main()
