@@ -22,8 +22,9 @@ help:
 # --- setting up ------------------------------------------------------------------------------------------------------
 
 $(VENV)/.installed: constraints.txt pyproject.toml clients/python/pyproject.toml
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e clients/python -e '.[dev]'
+	@echo "Setting up $(VENV): a minute or two, once …"
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e clients/python -e '.[dev]'
 	@touch $@
 
 clients/typescript/node_modules/.installed: clients/typescript/package.json clients/typescript/package-lock.json

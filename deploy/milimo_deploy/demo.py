@@ -22,7 +22,6 @@ from milimo.client import Milimo
 from milimo.errors import MilimoError, from_status
 from milimo.v1 import arbiter_pb2, common_pb2, image_pb2, jobs_pb2, projects_pb2, segmentation_pb2, storyboard_pb2
 from milimo.v1.video_pb2 import SubmitVideoRequest, VideoParameters
-from milimo_runtime.registry import Registry
 
 from milimo_deploy import tiny_models
 from milimo_deploy.health import MeshNotReady
@@ -59,13 +58,6 @@ class DemoFailed(RuntimeError):
 def say(text: str) -> None:
     """One line for who watches."""
     print(text, flush=True)
-
-
-def short_budget(models_dir: Path) -> int:
-    """Bytes that hold each tiny model alone, with a little room, but not the two largest together."""
-    models = Registry(models_dir, tiny_models.FAMILY).models()
-    sizes = sorted(min(grade.bytes for grade in model.manifest.footprints) for model in models)
-    return sizes[-1] + sizes[-2] // 2
 
 
 def follow(milimo: Milimo, job_id: str, title: str) -> jobs_pb2.Job:
@@ -166,7 +158,6 @@ def run(out: Path) -> list[Path]:
         # The same on every machine, and memory short enough to be fought for.
         "MILIMO_DEVICE": "cpu",
         "MILIMO_ARBITER_DEVICE": "cpu",
-        "MILIMO_ARBITER_BUDGET_BYTES": str(short_budget(models)),
     }
     mesh = plan_mesh(home, free_addresses(), environment=environment, drain_seconds=5.0)
     say("Starting the mesh …")

@@ -47,6 +47,11 @@ class Found:
     driver: Driver | None
 
 
+# The family whose models need all that there is, and what the others get of host memory.
+REAL: Final = "real"
+SMALL_BUDGET: Final = 512 * 1024**2
+
+
 def find_devices(settings: ArbiterSettings) -> Found:
     """The devices as configured, or the best that are there: cuda, then mps, then cpu.
 
@@ -67,7 +72,9 @@ def find_devices(settings: ArbiterSettings) -> Found:
     if wanted == "mps" or (wanted == "auto" and (platform.system(), platform.machine()) == ("Darwin", "arm64")):
         device = _device("mps:0", "Apple unified memory", host, budget, reserve, kept=host // 4)
     else:
-        device = _device("cpu:0", platform.processor() or platform.machine(), host, budget, reserve, kept=host // 2)
+        # A first run on a laptop shows memory change hands: the small models fit, but not all at once.
+        kept = host // 2 if settings.model_family == REAL else max(host - SMALL_BUDGET, host // 2)
+        device = _device("cpu:0", platform.processor() or platform.machine(), host, budget, reserve, kept=kept)
     return Found(devices={device.id: device}, driver=None)
 
 

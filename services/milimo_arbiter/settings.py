@@ -22,7 +22,10 @@ class ArbiterSettings(MeshSettings):
         default="auto", description="Which memory to lend: the accelerators that are found, or host memory"
     )
     arbiter_budget_bytes: int | None = Field(
-        default=None, gt=0, description="Bytes of each device to lend; default: all but the reserve"
+        default=None,
+        gt=0,
+        description="Bytes of each device to lend; default: all but the reserve, and of host memory 512 MiB for the "
+        "small families: too little for their video and image models together",
     )
     arbiter_reserve_bytes: int | None = Field(
         default=None,

@@ -48,6 +48,7 @@ class MeshSettings(Settings):
     otlp_endpoint: str | None = Field(
         default=None, description="OpenTelemetry collector, such as http://127.0.0.1:4317"
     )
+    model_family: str = Field(default="tiny", description="Which checkpoints to load: real, tiny or shapes")
     drain_seconds: float = Field(default=20.0, ge=0, description="How long a process may finish its work on SIGTERM")
 
     arbiter_address: str = "127.0.0.1:50050"
@@ -64,7 +65,6 @@ class ServiceSettings(MeshSettings):
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite in the home folder")
     media_url: str | None = Field(default=None, description="file: or s3: URL; default: a folder of the home folder")
     models_dir: Path | None = Field(default=None, description="Folder of the models; default: in the home folder")
-    model_family: str = Field(default="tiny", description="Which checkpoints to load: real, tiny or shapes")
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     torch_threads: int | None = Field(default=None, ge=1, description="CPU threads of one model; default: torch's")
     job_retention_days: float = Field(default=30.0, gt=0, description="How long ended jobs and their events are kept")

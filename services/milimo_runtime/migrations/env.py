@@ -10,9 +10,8 @@ from milimo_runtime.schema import Base
 # Any number that no other user of the database takes for an advisory lock.
 MIGRATION_LOCK = 0x6D696C696D6F
 
-engine: Engine = context.config.attributes.get("engine") or create_engine(
-    context.config.get_main_option("sqlalchemy.url") or ""
-)
+given: Engine | None = context.config.attributes.get("engine")
+engine = given or create_engine(context.config.get_main_option("sqlalchemy.url") or "")
 
 with engine.execution_options(milimo_write=True).connect() as connection:
     # SQLite cannot alter most things in place: batch mode copies the table.
@@ -21,3 +20,5 @@ with engine.execution_options(milimo_write=True).connect() as connection:
         if connection.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         context.run_migrations()
+if given is None:
+    engine.dispose()
