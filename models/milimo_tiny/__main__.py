@@ -7,69 +7,10 @@ same files.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
 
-from milimo_runtime.registry import ModelFootprint, Registry, write_manifest
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-_MIB: Final = 1024**2
-_NOTE: Final = "Random weights: what it makes is noise by design."
-_ADVICE: Final = "`milimo models write-tiny` writes it again."
-
-# Name → manifest, peak bytes on a CPU (weights, activations of the sizes that tests use), in MiB.
-_MODELS: Final[Mapping[str, tuple[dict[str, Any], int]]] = {
-    "ltx-2": ({"purpose": "video", "checkpoint": "distilled"}, 384),
-    "flux-2": ({"purpose": "image", "checkpoint": "distilled"}, 256),
-    "sam-3": ({"purpose": "segmentation", "checkpoint": ""}, 128),
-}
-
-
-def _writers() -> Mapping[str, Callable[[Path, int], None]]:
-    # torch, diffusers and transformers take seconds to import: not needed to see that all is there.
-    from transformers.utils import logging
-
-    from milimo_tiny.flux2 import write_flux2
-    from milimo_tiny.ltx2 import write_ltx2
-    from milimo_tiny.sam3 import write_sam3
-
-    logging.disable_progress_bar()
-    return {"ltx-2": write_ltx2, "flux-2": write_flux2, "sam-3": write_sam3}
-
-
-def write_tiny(models_dir: Path, *, seed: int = 0, force: bool = False) -> list[str]:
-    """Writes the models of the tiny family that are missing or incomplete below `models_dir`, all with `force`.
-
-    Returns:
-        The names of those that were written.
-    """
-    registry = Registry(models_dir, "tiny")
-    whole = {
-        model.manifest.name for model in registry.models() if all(status.status == "ok" for status in model.check())
-    }
-    missing = [name for name in _MODELS if force or name not in whole]
-    if not missing:
-        return []
-    writers = _writers()
-    for name in missing:
-        root = registry.root / name
-        partial = registry.root / f".{name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        writers[name](partial, seed)
-        manifest, peak = _MODELS[name]
-        write_manifest(
-            partial,
-            {"name": name, "family": "tiny", "license": "Apache-2.0", "note": _NOTE, "advice": _ADVICE, **manifest},
-            footprints=[ModelFootprint(name="float32", bytes=peak * _MIB)],
-        )
-        # Whole or not at all: somebody may be loading it.
-        shutil.rmtree(root, ignore_errors=True)
-        partial.rename(root)
-    return missing
+from milimo_tiny.family import write_tiny
 
 
 def main() -> int:

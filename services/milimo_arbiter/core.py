@@ -314,7 +314,7 @@ def _serve(change: Transition) -> None:
             change.grant(plan.grant)
             plan = schedule(change.state, change.now)
         for lease_id, (size, waiter) in asked_of(plan.asks).items():
-            reason = f"{waiter.request.tenant} waits for {waiter.request.footprints[0].bytes} bytes"
+            reason = f"{waiter.request.tenant} waits for {_size(waiter.request.footprints[0].bytes)}"
             change.ask(change.state.leases[lease_id], size, reason)
         wanted, reasons = plan.wanted, dict(plan.reasons)
     for lease in [
@@ -326,3 +326,11 @@ def _serve(change: Transition) -> None:
         if (position, reason) != (waiter.told_position, waiter.told_reason):
             change.state = change.state.with_waiter(replace(waiter, told_position=position, told_reason=reason))
             change.send(waiter.stream, Queued(position=position, reason=reason))
+
+
+def _size(count: int) -> str:
+    """Bytes as a person reads them."""
+    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
+        if count >= size:
+            return f"{count / size:.1f} {unit}"
+    return f"{count} bytes"

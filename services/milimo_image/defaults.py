@@ -8,7 +8,7 @@ from milimo_runtime.images import MAX_IMAGE_PIXELS
 
 # Pixels of a side. The model works on multiples of SIDE_MULTIPLE (8 × 8 pixels per latent, 2 × 2 latents per token).
 MIN_SIDE = 64
-MAX_SIDE = 16_384
+MAX_SIDE = 8192
 SIDE_MULTIPLE = 16
 DEFAULT_WIDTH = 1024
 DEFAULT_HEIGHT = 1024

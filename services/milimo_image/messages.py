@@ -24,6 +24,8 @@ def request_from(image: image_pb2.ImageParameters) -> ImageRequest:
     """The request. Raises Unimplemented for references and elements, which come later."""
     if image.reference_asset_ids or image.element_ids:
         raise Unimplemented("reference images")
+    if image.enhance_prompt:
+        raise Unimplemented("enriching prompts")
     given = {field.name: value for field, value in image.ListFields() if field.name in _OPTIONAL}
     return ImageRequest(
         prompt=image.prompt,

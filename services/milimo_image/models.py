@@ -150,7 +150,7 @@ def _check_files(root: Path) -> None:
     if missing:
         raise ModelMissing(
             f"FLUX.2 at {root} lacks {', '.join(missing)}; `milimo models verify` shows what is there, "
-            "`milimo models pull` fetches it"
+            "`milimo models verify` shows every file that is missing"
         )
 
 

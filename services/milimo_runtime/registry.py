@@ -124,7 +124,7 @@ class Registry:
             advice = (
                 "`milimo models write-tiny` writes small random checkpoints"
                 if self.family == "tiny"
-                else "`milimo models pull` downloads it"
+                else "copy its folder there, manifest and all; `milimo models verify` then checks it"
             )
             raise ModelMissing(
                 f"the model {self.family}/{name} is not installed under {self.root.parent}: {advice}",

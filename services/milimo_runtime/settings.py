@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 
@@ -17,6 +17,10 @@ def default_home() -> Path:
     """Where Milimo keeps its data unless MILIMO_HOME says otherwise."""
     base = os.environ.get("XDG_DATA_HOME")
     return (Path(base) if base else Path.home() / ".local/share") / "milimo"
+
+
+# "~" is the user's folder also in a file, where no shell replaces it.
+UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
 
 
 class Settings(BaseSettings):
@@ -36,13 +40,17 @@ class Settings(BaseSettings):
         """Arguments, environment, file: the first that has a value wins."""
         file = os.environ.get("MILIMO_CONFIG")
         sources = (init_settings, env_settings)
-        return (*sources, TomlConfigSettingsSource(settings_cls, Path(file))) if file else sources
+        if not file:
+            return sources
+        if not Path(file).is_file():
+            raise FileNotFoundError(f"MILIMO_CONFIG names {file}, and there is no such file")
+        return (*sources, TomlConfigSettingsSource(settings_cls, Path(file)))
 
 
 class MeshSettings(Settings):
     """What every process of the mesh knows: where the data are and where the others answer."""
 
-    home: Path = Field(default_factory=default_home, description="Folder of the database, media, models and logs")
+    home: UserPath = Field(default_factory=default_home, description="Folder of the database, media, models and logs")
     log_format: Literal["json", "text"] = Field(default="json", description="Form of the log lines on stderr")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
     otlp_endpoint: str | None = Field(
@@ -64,7 +72,7 @@ class ServiceSettings(MeshSettings):
 
     database_url: str | None = Field(default=None, description="SQLAlchemy URL; default: SQLite in the home folder")
     media_url: str | None = Field(default=None, description="file: or s3: URL; default: a folder of the home folder")
-    models_dir: Path | None = Field(default=None, description="Folder of the models; default: in the home folder")
+    models_dir: UserPath | None = Field(default=None, description="Folder of the models; default: in the home folder")
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     torch_threads: int | None = Field(default=None, ge=1, description="CPU threads of one model; default: torch's")
     job_retention_days: float = Field(default=30.0, gt=0, description="How long ended jobs and their events are kept")

@@ -85,7 +85,7 @@ def _check_files(folder: Path, *more: str) -> None:
     if missing:
         raise ModelMissing(
             f"SAM 3 at {folder} lacks {', '.join(missing)}; `milimo models verify` shows what is there, "
-            "`milimo models pull` fetches it"
+            "`milimo models verify` shows every file that is missing"
         )
 
 

@@ -18,8 +18,8 @@ DEFAULT_NEGATIVE_PROMPT = (
 MAX_SIDE = 4096
 MAX_FRAMES = 20_000
 MAX_PROMPT_CHARS = 10_000
-MAX_CONDITIONS = 10
-MAX_LORAS = 10
+MAX_CONDITIONS = 32
+MAX_LORAS = 8
 MAX_LORA_WEIGHT = 2.0
 # `torch.Generator` takes 64 bits; chunks add their index, and the contract carries a signed integer.
 MAX_SEED = 2**63 - 1 - MAX_FRAMES
@@ -30,7 +30,7 @@ DISTILLED_STEPS = 8
 DEV_STEPS = 40
 # One step has no interval that could be stretched to the terminal sigma.
 MIN_DEV_STEPS = 2
-MAX_DEV_STEPS = 100
+MAX_DEV_STEPS = 200
 
 # Frames of one pass of the model: a default window, not a law of the model.
 CHUNK_FRAMES = 121

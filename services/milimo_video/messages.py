@@ -35,6 +35,8 @@ _LATER: Final = (
     ("extend_asset_id", "continuing an existing video"),
     ("retake", "making a span of an existing video anew"),
     ("shot_id", "videos for shots of a storyboard"),
+    ("enhance_prompt", "enriching prompts"),
+    ("chunk_prompts", "prompts for further chunks"),
 )
 
 
@@ -47,12 +49,17 @@ def request_from(session: Session, project_id: str, video: video_pb2.VideoParame
         Unimplemented: an option whose feature comes later.
     """
     project = require_project(session, project_id)
+    asked = {field.name for field, value in video.ListFields() if value is not False}
     for field, feature in _LATER:
-        if getattr(video, field) not in ("", False, video_pb2.Retake()):
+        if field in asked:
             raise Unimplemented(feature)
     if video.pipeline_override not in _OVERRIDES:
         raise InvalidArgument("video.pipeline_override", "an image is asked for by num_frames 1")
-    given = {name: getattr(video, name) for name in ("negative_prompt", "num_frames", "steps") if video.HasField(name)}
+    given = {
+        name: getattr(video, name)
+        for name in ("negative_prompt", "num_frames", "steps", "cfg_scale")
+        if video.HasField(name)
+    }
     return VideoRequest(
         prompt=video.prompt,
         seed=video.seed if video.HasField("seed") else draw_seed() if project.seed is None else project.seed,

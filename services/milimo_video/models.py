@@ -96,13 +96,13 @@ def load_models(
         if not (root / folder).is_dir():
             raise ModelMissing(
                 f"the video model {name!r} has no folder {folder!r} under {root}; "
-                "run `milimo models verify` to see what is missing and `milimo models pull` to get it",
+                "`milimo models verify` shows every file that is missing",
                 metadata={"model": name, "folder": folder},
             )
     if checkpoint == "dev" and (distilled_lora is None or not distilled_lora.is_file()):
         raise ModelMissing(
             f"the video model {name!r} is a dev checkpoint, whose second stage needs the distilled LoRA; "
-            "run `milimo models pull` to get it",
+            "`milimo models verify` shows every file that is missing",
             metadata={"model": name, "file": "" if distilled_lora is None else distilled_lora.name},
         )
     prepare_torchvision()

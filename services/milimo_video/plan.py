@@ -260,4 +260,11 @@ def _notices(
                 text=f"the distilled checkpoint runs {limits.DISTILLED_STEPS} steps, not {request.steps}",
             )
         )
+    if checkpoint == "distilled" and request.cfg_scale not in (None, 1.0):
+        notices.append(
+            Notice(
+                code="GUIDANCE_IGNORED",
+                text="the distilled checkpoint runs without guidance: the guidance scale has no effect",
+            )
+        )
     return notices

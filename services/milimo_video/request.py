@@ -56,8 +56,9 @@ class VideoRequest:
     height: int = limits.DEFAULT_HEIGHT
     num_frames: int = limits.DEFAULT_NUM_FRAMES
     fps: int = limits.DEFAULT_FPS
-    # None stands for the checkpoint's own number.
+    # None stands for the checkpoint's own number, as for the guidance.
     steps: int | None = None
+    cfg_scale: float | None = None
     pipeline_override: PipelineOverride = PipelineOverride.AUTO
     conditions: tuple[Condition, ...] = ()
     loras: tuple[Lora, ...] = ()

@@ -27,7 +27,7 @@ def measure(session: Session) -> Mapping[str, Row]:
         server.hear()
         with session.running(plan) as (bare, _), Child("child_calls.py", environment={}) as client:
             addresses = {"mesh": session.mesh.address, "bare": bare.address}
-            for name, address in addresses.items():
+            for address in addresses.values():
                 client.ask({"address": address, "project_id": project_id, "calls_at_a_time": 8, "seconds": 1.0})
             for _ in range(session.runs):
                 for name, address in addresses.items():

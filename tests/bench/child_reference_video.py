@@ -75,9 +75,7 @@ class Reference:
         video, audio = self._pipe(
             **common, **half, num_inference_steps=8, sigmas=_STAGE_1, noise_scale=1.0, output_type="latent"
         )
-        (larger,) = self._upsample(
-            latents=video, **half, num_frames=frames, output_type="latent", return_dict=False
-        )
+        (larger,) = self._upsample(latents=video, **half, num_frames=frames, output_type="latent", return_dict=False)
         pictures, _ = self._pipe(
             **common,
             width=width,

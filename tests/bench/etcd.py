@@ -42,9 +42,7 @@ def _messages() -> dict[str, Any]:
             )
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    return {
-        name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"bench_etcd.{name}")) for name in _FIELDS
-    }
+    return {name: message_factory.GetMessageClass(pool.FindMessageTypeByName(f"bench_etcd.{name}")) for name in _FIELDS}
 
 
 class Etcd:

@@ -38,7 +38,9 @@ class Goal:
         if self.highest is not None:
             parts.append(f"max ≤ {self.highest:g}")
         if self.over_beside is not None:
-            parts.append(f"≤ {self.over_beside:g} more than beside it" if self.over_beside else "below what is beside it")
+            parts.append(
+                f"≤ {self.over_beside:g} more than beside it" if self.over_beside else "below what is beside it"
+            )
         return ", ".join(parts)
 
 
@@ -100,7 +102,7 @@ FIGURES: Final = (
     Figure(
         name="lease_acquire_p50_ms",
         unit="ms",
-        what="a lease from the request to its confirmation, recorded durably, nobody else asking",
+        what="a lease from the request to the grant, which is on the disk by then; nobody else asks",
         goal=Goal(at_most=1.5, over_beside=0.0),
     ),
     Figure(name="lease_acquire_p99_ms", unit="ms", what="the same, 99th percentile", goal=Goal(at_most=10.0)),

@@ -39,7 +39,8 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, **environment},
+            # Bars of progress would only be in the way.
+            env={**os.environ, "TQDM_DISABLE": "1", **environment},
         )
         self._script = script
 

@@ -37,7 +37,7 @@ def measure(session: Session) -> Mapping[str, Row]:
             steps = sum(workers.map(_world, range(_FIRST_SEED, _FIRST_SEED + _WORLDS)))
     except Violation as violation:
         broken = Missing(why=f"the simulation found a defect: {violation}")
-        return {name: broken for name in NAMES[:3]} | {"mutants_caught": _mutants(session)}
+        return dict.fromkeys(NAMES[:3], broken) | {"mutants_caught": _mutants(session)}
     rate = steps / (time.monotonic() - begin)
     return {
         "simulated_steps": measured(

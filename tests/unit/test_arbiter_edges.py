@@ -10,7 +10,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from milimo_arbiter.devices import MemoryMisconfigured, NvmlDriver, find_devices, host_memory
+from milimo_arbiter.devices import SMALL_BUDGET, MemoryMisconfigured, NvmlDriver, find_devices, host_memory
 from milimo_arbiter.effects import Forget, Save
 from milimo_arbiter.processes import ProcessWatch, is_alive
 from milimo_arbiter.settings import ArbiterSettings
@@ -152,15 +152,16 @@ def settings(tmp_path: Path, **more: Any) -> ArbiterSettings:
     return ArbiterSettings(home=tmp_path, arbiter_device="cpu", **more)
 
 
-BUDGETS: dict[str, tuple[dict[str, int], int]] = {
-    "half of the memory": ({}, host_memory() - host_memory() // 2),
+BUDGETS: dict[str, tuple[dict[str, Any], int]] = {
+    "half of the memory for the real models": ({"model_family": "real"}, host_memory() - host_memory() // 2),
+    "little for the small models": ({"model_family": "tiny"}, min(SMALL_BUDGET, host_memory() - host_memory() // 2)),
     "all but the reserve": ({"arbiter_reserve_bytes": 1_000}, host_memory() - 1_000),
     "as configured": ({"arbiter_budget_bytes": 5_000}, 5_000),
 }
 
 
 @pytest.mark.parametrize(("configured", "budget"), BUDGETS.values(), ids=BUDGETS)
-def test_a_cpu_lends_host_memory(configured: dict[str, int], budget: int, tmp_path: Path) -> None:
+def test_a_cpu_lends_host_memory(configured: dict[str, Any], budget: int, tmp_path: Path) -> None:
     device = find_devices(settings(tmp_path, **configured)).devices["cpu:0"]
     assert (device.budget, device.total, device.driver) == (budget, host_memory(), False)
 

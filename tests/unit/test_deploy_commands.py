@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from milimo.cli import build_app
-from milimo_deploy import demo, tiny_models
+from milimo_arbiter.devices import SMALL_BUDGET
+from milimo_deploy import tiny_models
 from milimo_deploy.commands import register
 from milimo_runtime.registry import ModelFootprint, write_manifest
+from milimo_tiny.family import MODELS
 from typer.testing import CliRunner
 
 if TYPE_CHECKING:
@@ -146,7 +148,6 @@ def test_tiny_models_are_complete_when_every_purpose_has_one(tmp_path: Path) -> 
     assert not tiny_models.are_complete(tmp_path)
 
 
-def test_the_demo_lends_too_little_for_the_two_largest_models(tmp_path: Path) -> None:
-    install_all(tmp_path)
-    budget = demo.short_budget(tmp_path)
-    assert 384 * MIB <= budget < (384 + 256) * MIB
+def test_a_first_run_lends_too_little_for_the_two_largest_models() -> None:
+    sizes = sorted(peak * MIB for _, peak in MODELS.values())
+    assert sizes[-1] <= SMALL_BUDGET < sizes[-1] + sizes[-2]

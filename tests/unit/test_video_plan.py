@@ -81,7 +81,7 @@ def test_choice_of_the_pipeline(changes: dict[str, object], pipeline: str, why: 
         ({"conditions": (replace(START, strength=-0.1),)}, "conditions[0].strength"),
         ({"conditions": (replace(START, strength=float("nan")),)}, "conditions[0].strength"),
         ({"conditions": (END, replace(START, frame_index=120))}, "conditions[1].frame_index"),
-        ({"conditions": tuple(replace(START, frame_index=i) for i in range(11))}, "conditions"),
+        ({"conditions": tuple(replace(START, frame_index=i) for i in range(33))}, "conditions"),
         ({"pipeline_override": PipelineOverride.KEYFRAME}, "pipeline_override"),
         ({"pipeline_override": PipelineOverride.IC_LORA}, "pipeline_override"),
         ({"pipeline_override": PipelineOverride.IC_LORA, "loras": (STYLE,)}, "pipeline_override"),

@@ -122,91 +122,106 @@ class CompatServiceServicer:
     """
 
     def SamHealth(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Whether segmentation runs and its model is loaded.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def PredictMask(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The mask under clicks and boxes, as PNG or JSON.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Detect(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Objects that a text names, as JSON.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SegmentText(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """One mask of what a text names, as PNG.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TrackStart(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Begins a tracking session.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TrackPrompt(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Names objects on a frame.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TrackPropagate(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Follows the objects; one JSON object with all frames.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TrackStop(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Ends the session.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EditInpaint(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Repaints a part of an image; answers with the job.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetLlmSettings(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Settings of the language model.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateLlmSettings(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Changes them.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListLlmModels(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Models of the language model provider.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AiParse(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Scenes and shots of a script by the language model.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def MatchElements(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Links elements to shots.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def Thumbnails(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Concept art for shots; answers with the jobs.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

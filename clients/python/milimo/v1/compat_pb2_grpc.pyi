@@ -38,20 +38,35 @@ class CompatServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> CompatServiceAsyncStub: ...
     SamHealth: _grpc.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]
+    """Whether segmentation runs and its model is loaded."""
     PredictMask: _grpc.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]
+    """The mask under clicks and boxes, as PNG or JSON."""
     Detect: _grpc.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]
+    """Objects that a text names, as JSON."""
     SegmentText: _grpc.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]
+    """One mask of what a text names, as PNG."""
     TrackStart: _grpc.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]
+    """Begins a tracking session."""
     TrackPrompt: _grpc.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]
+    """Names objects on a frame."""
     TrackPropagate: _grpc.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]
+    """Follows the objects; one JSON object with all frames."""
     TrackStop: _grpc.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]
+    """Ends the session."""
     EditInpaint: _grpc.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]
+    """Repaints a part of an image; answers with the job."""
     GetLlmSettings: _grpc.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]
+    """Settings of the language model."""
     UpdateLlmSettings: _grpc.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]
+    """Changes them."""
     ListLlmModels: _grpc.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]
+    """Models of the language model provider."""
     AiParse: _grpc.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]
+    """Scenes and shots of a script by the language model."""
     MatchElements: _grpc.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]
+    """Links elements to shots."""
     Thumbnails: _grpc.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]
+    """Concept art for shots; answers with the jobs."""
 
 @_typing.type_check_only
 class CompatServiceAsyncStub(CompatServiceStub):
@@ -62,20 +77,35 @@ class CompatServiceAsyncStub(CompatServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     SamHealth: _aio.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Whether segmentation runs and its model is loaded."""
     PredictMask: _aio.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """The mask under clicks and boxes, as PNG or JSON."""
     Detect: _aio.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Objects that a text names, as JSON."""
     SegmentText: _aio.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """One mask of what a text names, as PNG."""
     TrackStart: _aio.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Begins a tracking session."""
     TrackPrompt: _aio.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Names objects on a frame."""
     TrackPropagate: _aio.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Follows the objects; one JSON object with all frames."""
     TrackStop: _aio.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Ends the session."""
     EditInpaint: _aio.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Repaints a part of an image; answers with the job."""
     GetLlmSettings: _aio.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Settings of the language model."""
     UpdateLlmSettings: _aio.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Changes them."""
     ListLlmModels: _aio.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Models of the language model provider."""
     AiParse: _aio.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Scenes and shots of a script by the language model."""
     MatchElements: _aio.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Links elements to shots."""
     Thumbnails: _aio.UnaryUnaryMultiCallable[_compat_pb2.CompatRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
+    """Concept art for shots; answers with the jobs."""
 
 class CompatServiceServicer(metaclass=_abc_1.ABCMeta):
     """The bare routes of the original application, in its shapes: snake_case, lower-case enum words, numbers as numbers, raw
@@ -88,104 +118,119 @@ class CompatServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _compat_pb2.CompatRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]: ...
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Whether segmentation runs and its model is loaded."""
 
     @_abc_1.abstractmethod
     def PredictMask(
         self,
         request: _compat_pb2.CompatRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]: ...
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """The mask under clicks and boxes, as PNG or JSON."""
 
     @_abc_1.abstractmethod
     def Detect(
         self,
         request: _compat_pb2.CompatRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]: ...
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Objects that a text names, as JSON."""
 
     @_abc_1.abstractmethod
     def SegmentText(
         self,
         request: _compat_pb2.CompatRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]: ...
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """One mask of what a text names, as PNG."""
 
     @_abc_1.abstractmethod
     def TrackStart(
         self,
         request: _compat_pb2.CompatRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]: ...
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Begins a tracking session."""
 
     @_abc_1.abstractmethod
     def TrackPrompt(
         self,
         request: _compat_pb2.CompatRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]: ...
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Names objects on a frame."""
 
     @_abc_1.abstractmethod
     def TrackPropagate(
         self,
         request: _compat_pb2.CompatRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]: ...
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Follows the objects; one JSON object with all frames."""
 
     @_abc_1.abstractmethod
     def TrackStop(
         self,
         request: _compat_pb2.CompatRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]: ...
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Ends the session."""
 
     @_abc_1.abstractmethod
     def EditInpaint(
         self,
         request: _compat_pb2.CompatRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]: ...
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Repaints a part of an image; answers with the job."""
 
     @_abc_1.abstractmethod
     def GetLlmSettings(
         self,
         request: _compat_pb2.CompatRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]: ...
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Settings of the language model."""
 
     @_abc_1.abstractmethod
     def UpdateLlmSettings(
         self,
         request: _compat_pb2.CompatRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]: ...
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Changes them."""
 
     @_abc_1.abstractmethod
     def ListLlmModels(
         self,
         request: _compat_pb2.CompatRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]: ...
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Models of the language model provider."""
 
     @_abc_1.abstractmethod
     def AiParse(
         self,
         request: _compat_pb2.CompatRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]: ...
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Scenes and shots of a script by the language model."""
 
     @_abc_1.abstractmethod
     def MatchElements(
         self,
         request: _compat_pb2.CompatRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]: ...
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Links elements to shots."""
 
     @_abc_1.abstractmethod
     def Thumbnails(
         self,
         request: _compat_pb2.CompatRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]: ...
+    ) -> _typing.Union[_httpbody_pb2.HttpBody, _abc.Awaitable[_httpbody_pb2.HttpBody]]:
+        """Concept art for shots; answers with the jobs."""
 
 def add_CompatServiceServicer_to_server(servicer: CompatServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -78,7 +78,8 @@ class ElementServiceServicer:
     """
 
     def CreateElement(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Errors: NOT_FOUND (project, image asset).
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -91,7 +92,8 @@ class ElementServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListElements(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The elements of a project, oldest first. Errors: NOT_FOUND.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -104,7 +106,8 @@ class ElementServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteElement(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Deletes the element; its images stay as assets. Errors: NOT_FOUND.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

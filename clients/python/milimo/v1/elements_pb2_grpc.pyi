@@ -35,12 +35,15 @@ class ElementServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ElementServiceAsyncStub: ...
     CreateElement: _grpc.UnaryUnaryMultiCallable[_elements_pb2.CreateElementRequest, _elements_pb2.CreateElementResponse]
+    """Errors: NOT_FOUND (project, image asset)."""
     GetElement: _grpc.UnaryUnaryMultiCallable[_elements_pb2.GetElementRequest, _elements_pb2.GetElementResponse]
     """Errors: NOT_FOUND."""
     ListElements: _grpc.UnaryUnaryMultiCallable[_elements_pb2.ListElementsRequest, _elements_pb2.ListElementsResponse]
+    """The elements of a project, oldest first. Errors: NOT_FOUND."""
     UpdateElement: _grpc.UnaryUnaryMultiCallable[_elements_pb2.UpdateElementRequest, _elements_pb2.UpdateElementResponse]
     """Changes the fields that the mask names; without a mask, those that the request sets. Errors: NOT_FOUND."""
     DeleteElement: _grpc.UnaryUnaryMultiCallable[_elements_pb2.DeleteElementRequest, _elements_pb2.DeleteElementResponse]
+    """Deletes the element; its images stay as assets. Errors: NOT_FOUND."""
     GenerateElementVisual: _grpc.UnaryStreamMultiCallable[_elements_pb2.GenerateElementVisualRequest, _jobs_pb2.JobEvent]
     """Makes a character sheet, a location or an object picture, and adds it to the element's images."""
     SubmitElementVisual: _grpc.UnaryUnaryMultiCallable[_elements_pb2.SubmitElementVisualRequest, _elements_pb2.SubmitElementVisualResponse]
@@ -52,12 +55,15 @@ class ElementServiceAsyncStub(ElementServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateElement: _aio.UnaryUnaryMultiCallable[_elements_pb2.CreateElementRequest, _elements_pb2.CreateElementResponse]  # type: ignore[assignment]
+    """Errors: NOT_FOUND (project, image asset)."""
     GetElement: _aio.UnaryUnaryMultiCallable[_elements_pb2.GetElementRequest, _elements_pb2.GetElementResponse]  # type: ignore[assignment]
     """Errors: NOT_FOUND."""
     ListElements: _aio.UnaryUnaryMultiCallable[_elements_pb2.ListElementsRequest, _elements_pb2.ListElementsResponse]  # type: ignore[assignment]
+    """The elements of a project, oldest first. Errors: NOT_FOUND."""
     UpdateElement: _aio.UnaryUnaryMultiCallable[_elements_pb2.UpdateElementRequest, _elements_pb2.UpdateElementResponse]  # type: ignore[assignment]
     """Changes the fields that the mask names; without a mask, those that the request sets. Errors: NOT_FOUND."""
     DeleteElement: _aio.UnaryUnaryMultiCallable[_elements_pb2.DeleteElementRequest, _elements_pb2.DeleteElementResponse]  # type: ignore[assignment]
+    """Deletes the element; its images stay as assets. Errors: NOT_FOUND."""
     GenerateElementVisual: _aio.UnaryStreamMultiCallable[_elements_pb2.GenerateElementVisualRequest, _jobs_pb2.JobEvent]  # type: ignore[assignment]
     """Makes a character sheet, a location or an object picture, and adds it to the element's images."""
     SubmitElementVisual: _aio.UnaryUnaryMultiCallable[_elements_pb2.SubmitElementVisualRequest, _elements_pb2.SubmitElementVisualResponse]  # type: ignore[assignment]
@@ -71,7 +77,8 @@ class ElementServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _elements_pb2.CreateElementRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_elements_pb2.CreateElementResponse, _abc.Awaitable[_elements_pb2.CreateElementResponse]]: ...
+    ) -> _typing.Union[_elements_pb2.CreateElementResponse, _abc.Awaitable[_elements_pb2.CreateElementResponse]]:
+        """Errors: NOT_FOUND (project, image asset)."""
 
     @_abc_1.abstractmethod
     def GetElement(
@@ -86,7 +93,8 @@ class ElementServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _elements_pb2.ListElementsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_elements_pb2.ListElementsResponse, _abc.Awaitable[_elements_pb2.ListElementsResponse]]: ...
+    ) -> _typing.Union[_elements_pb2.ListElementsResponse, _abc.Awaitable[_elements_pb2.ListElementsResponse]]:
+        """The elements of a project, oldest first. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def UpdateElement(
@@ -101,7 +109,8 @@ class ElementServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _elements_pb2.DeleteElementRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_elements_pb2.DeleteElementResponse, _abc.Awaitable[_elements_pb2.DeleteElementResponse]]: ...
+    ) -> _typing.Union[_elements_pb2.DeleteElementResponse, _abc.Awaitable[_elements_pb2.DeleteElementResponse]]:
+        """Deletes the element; its images stay as assets. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def GenerateElementVisual(

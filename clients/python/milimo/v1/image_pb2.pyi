@@ -105,7 +105,7 @@ class ImageParameters(_message.Message):
     steps: _builtins.int
     """1 to 200. Default by checkpoint: 4 distilled, 50 otherwise."""
     guidance: _builtins.float
-    """Embedded guidance, 0 to 20. Default by checkpoint: 4 for the base model; without effect on the distilled one."""
+    """Embedded guidance, 1 to 20. Default by checkpoint: 4 for the base model; without effect on the distilled one."""
     enable_true_cfg: _builtins.bool
     """Two passes a step, with the negative prompt. Default false."""
     cfg_scale: _builtins.float

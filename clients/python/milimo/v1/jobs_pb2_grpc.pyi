@@ -60,6 +60,7 @@ class JobServiceStub:
     PauseQueue: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.PauseQueueRequest, _jobs_pb2.PauseQueueResponse]
     """No new job starts until the queue is resumed; running ones go on."""
     ResumeQueue: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.ResumeQueueRequest, _jobs_pb2.ResumeQueueResponse]
+    """Jobs start again."""
 
 @_typing.type_check_only
 class JobServiceAsyncStub(JobServiceStub):
@@ -93,6 +94,7 @@ class JobServiceAsyncStub(JobServiceStub):
     PauseQueue: _aio.UnaryUnaryMultiCallable[_jobs_pb2.PauseQueueRequest, _jobs_pb2.PauseQueueResponse]  # type: ignore[assignment]
     """No new job starts until the queue is resumed; running ones go on."""
     ResumeQueue: _aio.UnaryUnaryMultiCallable[_jobs_pb2.ResumeQueueRequest, _jobs_pb2.ResumeQueueResponse]  # type: ignore[assignment]
+    """Jobs start again."""
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     """Every generation is a job: it outlives the call that started it, the client that watches it, and the process that runs
@@ -182,6 +184,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _jobs_pb2.ResumeQueueRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_jobs_pb2.ResumeQueueResponse, _abc.Awaitable[_jobs_pb2.ResumeQueueResponse]]: ...
+    ) -> _typing.Union[_jobs_pb2.ResumeQueueResponse, _abc.Awaitable[_jobs_pb2.ResumeQueueResponse]]:
+        """Jobs start again."""
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -34,6 +34,7 @@ class ProjectServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ProjectServiceAsyncStub: ...
     CreateProject: _grpc.UnaryUnaryMultiCallable[_projects_pb2.CreateProjectRequest, _projects_pb2.CreateProjectResponse]
+    """Makes a project; fields that are not set take their defaults."""
     GetProject: _grpc.UnaryUnaryMultiCallable[_projects_pb2.GetProjectRequest, _projects_pb2.GetProjectResponse]
     """Errors: NOT_FOUND."""
     ListProjects: _grpc.UnaryUnaryMultiCallable[_projects_pb2.ListProjectsRequest, _projects_pb2.ListProjectsResponse]
@@ -53,6 +54,7 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateProject: _aio.UnaryUnaryMultiCallable[_projects_pb2.CreateProjectRequest, _projects_pb2.CreateProjectResponse]  # type: ignore[assignment]
+    """Makes a project; fields that are not set take their defaults."""
     GetProject: _aio.UnaryUnaryMultiCallable[_projects_pb2.GetProjectRequest, _projects_pb2.GetProjectResponse]  # type: ignore[assignment]
     """Errors: NOT_FOUND."""
     ListProjects: _aio.UnaryUnaryMultiCallable[_projects_pb2.ListProjectsRequest, _projects_pb2.ListProjectsResponse]  # type: ignore[assignment]
@@ -74,7 +76,8 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _projects_pb2.CreateProjectRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_projects_pb2.CreateProjectResponse, _abc.Awaitable[_projects_pb2.CreateProjectResponse]]: ...
+    ) -> _typing.Union[_projects_pb2.CreateProjectResponse, _abc.Awaitable[_projects_pb2.CreateProjectResponse]]:
+        """Makes a project; fields that are not set take their defaults."""
 
     @_abc_1.abstractmethod
     def GetProject(

@@ -69,13 +69,15 @@ class PromptServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetLlmSettings(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The settings in force.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateLlmSettings(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Changes the fields that the mask names; without a mask, those that the request sets.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

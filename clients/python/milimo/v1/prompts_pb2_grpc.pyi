@@ -36,7 +36,9 @@ class PromptServiceStub:
     EnhancePrompt: _grpc.UnaryUnaryMultiCallable[_prompts_pb2.EnhancePromptRequest, _prompts_pb2.EnhancePromptResponse]
     """Enriches a prompt with the chosen provider; when that fails the answer is the prompt itself, and says so."""
     GetLlmSettings: _grpc.UnaryUnaryMultiCallable[_prompts_pb2.GetLlmSettingsRequest, _prompts_pb2.GetLlmSettingsResponse]
+    """The settings in force."""
     UpdateLlmSettings: _grpc.UnaryUnaryMultiCallable[_prompts_pb2.UpdateLlmSettingsRequest, _prompts_pb2.UpdateLlmSettingsResponse]
+    """Changes the fields that the mask names; without a mask, those that the request sets."""
     ListLlmModels: _grpc.UnaryUnaryMultiCallable[_prompts_pb2.ListLlmModelsRequest, _prompts_pb2.ListLlmModelsResponse]
     """The models that the provider has."""
 
@@ -48,7 +50,9 @@ class PromptServiceAsyncStub(PromptServiceStub):
     EnhancePrompt: _aio.UnaryUnaryMultiCallable[_prompts_pb2.EnhancePromptRequest, _prompts_pb2.EnhancePromptResponse]  # type: ignore[assignment]
     """Enriches a prompt with the chosen provider; when that fails the answer is the prompt itself, and says so."""
     GetLlmSettings: _aio.UnaryUnaryMultiCallable[_prompts_pb2.GetLlmSettingsRequest, _prompts_pb2.GetLlmSettingsResponse]  # type: ignore[assignment]
+    """The settings in force."""
     UpdateLlmSettings: _aio.UnaryUnaryMultiCallable[_prompts_pb2.UpdateLlmSettingsRequest, _prompts_pb2.UpdateLlmSettingsResponse]  # type: ignore[assignment]
+    """Changes the fields that the mask names; without a mask, those that the request sets."""
     ListLlmModels: _aio.UnaryUnaryMultiCallable[_prompts_pb2.ListLlmModelsRequest, _prompts_pb2.ListLlmModelsResponse]  # type: ignore[assignment]
     """The models that the provider has."""
 
@@ -68,14 +72,16 @@ class PromptServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _prompts_pb2.GetLlmSettingsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_prompts_pb2.GetLlmSettingsResponse, _abc.Awaitable[_prompts_pb2.GetLlmSettingsResponse]]: ...
+    ) -> _typing.Union[_prompts_pb2.GetLlmSettingsResponse, _abc.Awaitable[_prompts_pb2.GetLlmSettingsResponse]]:
+        """The settings in force."""
 
     @_abc_1.abstractmethod
     def UpdateLlmSettings(
         self,
         request: _prompts_pb2.UpdateLlmSettingsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_prompts_pb2.UpdateLlmSettingsResponse, _abc.Awaitable[_prompts_pb2.UpdateLlmSettingsResponse]]: ...
+    ) -> _typing.Union[_prompts_pb2.UpdateLlmSettingsResponse, _abc.Awaitable[_prompts_pb2.UpdateLlmSettingsResponse]]:
+        """Changes the fields that the mask names; without a mask, those that the request sets."""
 
     @_abc_1.abstractmethod
     def ListLlmModels(

@@ -135,13 +135,15 @@ class SegmentationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def StopTracking(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Ends a session and frees its memory. Errors: NOT_FOUND.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RemoveTrackedObject(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Follows an object no longer. Errors: NOT_FOUND.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

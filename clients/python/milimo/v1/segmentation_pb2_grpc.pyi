@@ -48,7 +48,9 @@ class SegmentationServiceStub:
     PropagateTracking: _grpc.UnaryStreamMultiCallable[_segmentation_pb2.PropagateTrackingRequest, _segmentation_pb2.PropagateTrackingResponse]
     """Follows the objects through the video and streams their masks frame by frame."""
     StopTracking: _grpc.UnaryUnaryMultiCallable[_segmentation_pb2.StopTrackingRequest, _segmentation_pb2.StopTrackingResponse]
+    """Ends a session and frees its memory. Errors: NOT_FOUND."""
     RemoveTrackedObject: _grpc.UnaryUnaryMultiCallable[_segmentation_pb2.RemoveTrackedObjectRequest, _segmentation_pb2.RemoveTrackedObjectResponse]
+    """Follows an object no longer. Errors: NOT_FOUND."""
     ExportTracking: _grpc.UnaryUnaryMultiCallable[_segmentation_pb2.ExportTrackingRequest, _segmentation_pb2.ExportTrackingResponse]
     """Stores what was followed as an asset of the project."""
     EditMask: _grpc.UnaryUnaryMultiCallable[_segmentation_pb2.EditMaskRequest, _segmentation_pb2.EditMaskResponse]
@@ -74,7 +76,9 @@ class SegmentationServiceAsyncStub(SegmentationServiceStub):
     PropagateTracking: _aio.UnaryStreamMultiCallable[_segmentation_pb2.PropagateTrackingRequest, _segmentation_pb2.PropagateTrackingResponse]  # type: ignore[assignment]
     """Follows the objects through the video and streams their masks frame by frame."""
     StopTracking: _aio.UnaryUnaryMultiCallable[_segmentation_pb2.StopTrackingRequest, _segmentation_pb2.StopTrackingResponse]  # type: ignore[assignment]
+    """Ends a session and frees its memory. Errors: NOT_FOUND."""
     RemoveTrackedObject: _aio.UnaryUnaryMultiCallable[_segmentation_pb2.RemoveTrackedObjectRequest, _segmentation_pb2.RemoveTrackedObjectResponse]  # type: ignore[assignment]
+    """Follows an object no longer. Errors: NOT_FOUND."""
     ExportTracking: _aio.UnaryUnaryMultiCallable[_segmentation_pb2.ExportTrackingRequest, _segmentation_pb2.ExportTrackingResponse]  # type: ignore[assignment]
     """Stores what was followed as an asset of the project."""
     EditMask: _aio.UnaryUnaryMultiCallable[_segmentation_pb2.EditMaskRequest, _segmentation_pb2.EditMaskResponse]  # type: ignore[assignment]
@@ -138,14 +142,16 @@ class SegmentationServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _segmentation_pb2.StopTrackingRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_segmentation_pb2.StopTrackingResponse, _abc.Awaitable[_segmentation_pb2.StopTrackingResponse]]: ...
+    ) -> _typing.Union[_segmentation_pb2.StopTrackingResponse, _abc.Awaitable[_segmentation_pb2.StopTrackingResponse]]:
+        """Ends a session and frees its memory. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def RemoveTrackedObject(
         self,
         request: _segmentation_pb2.RemoveTrackedObjectRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_segmentation_pb2.RemoveTrackedObjectResponse, _abc.Awaitable[_segmentation_pb2.RemoveTrackedObjectResponse]]: ...
+    ) -> _typing.Union[_segmentation_pb2.RemoveTrackedObjectResponse, _abc.Awaitable[_segmentation_pb2.RemoveTrackedObjectResponse]]:
+        """Follows an object no longer. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def ExportTracking(

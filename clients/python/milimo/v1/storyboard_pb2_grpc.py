@@ -199,13 +199,15 @@ class StoryboardServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddScene(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Adds a scene at its index. Errors: NOT_FOUND (project).
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateScene(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Changes the fields that the mask names; without a mask, those that the request sets. Errors: NOT_FOUND.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -218,19 +220,22 @@ class StoryboardServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def AddShot(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Adds a shot at its index. Errors: NOT_FOUND (project, scene).
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def UpdateShot(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Changes the fields that the mask names; without a mask, those that the request sets. Errors: NOT_FOUND.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def DeleteShot(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Deletes the shot; its media stay. Errors: NOT_FOUND.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -243,13 +248,15 @@ class StoryboardServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ReorderScenes(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Puts the scenes in a new order. Errors: NOT_FOUND, INVALID_ARGUMENT (not all scenes are named).
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ReorderShots(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Puts the shots of a scene in a new order, also shots from other scenes. Errors: NOT_FOUND.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -262,7 +269,8 @@ class StoryboardServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SubmitThumbnails(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The same, and answers at once with the job.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -275,7 +283,8 @@ class StoryboardServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SubmitShot(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The same, and answers at once with the job.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -288,7 +297,8 @@ class StoryboardServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SubmitShots(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The same, and answers at once with the job.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -301,7 +311,8 @@ class StoryboardServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SubmitTimelineRender(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The same, and answers at once with the job.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -314,7 +325,8 @@ class StoryboardServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ImportTimeline(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Makes the timeline of an OpenTimelineIO document. Errors: INVALID_ARGUMENT.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

@@ -47,31 +47,43 @@ class StoryboardServiceStub:
     GetStoryboard: _grpc.UnaryUnaryMultiCallable[_storyboard_pb2.GetStoryboardRequest, _storyboard_pb2.GetStoryboardResponse]
     """Errors: NOT_FOUND."""
     AddScene: _grpc.UnaryUnaryMultiCallable[_storyboard_pb2.AddSceneRequest, _storyboard_pb2.AddSceneResponse]
+    """Adds a scene at its index. Errors: NOT_FOUND (project)."""
     UpdateScene: _grpc.UnaryUnaryMultiCallable[_storyboard_pb2.UpdateSceneRequest, _storyboard_pb2.UpdateSceneResponse]
+    """Changes the fields that the mask names; without a mask, those that the request sets. Errors: NOT_FOUND."""
     DeleteScene: _grpc.UnaryUnaryMultiCallable[_storyboard_pb2.DeleteSceneRequest, _storyboard_pb2.DeleteSceneResponse]
     """Deletes the scene and its shots."""
     AddShot: _grpc.UnaryUnaryMultiCallable[_storyboard_pb2.AddShotRequest, _storyboard_pb2.AddShotResponse]
+    """Adds a shot at its index. Errors: NOT_FOUND (project, scene)."""
     UpdateShot: _grpc.UnaryUnaryMultiCallable[_storyboard_pb2.UpdateShotRequest, _storyboard_pb2.UpdateShotResponse]
+    """Changes the fields that the mask names; without a mask, those that the request sets. Errors: NOT_FOUND."""
     DeleteShot: _grpc.UnaryUnaryMultiCallable[_storyboard_pb2.DeleteShotRequest, _storyboard_pb2.DeleteShotResponse]
+    """Deletes the shot; its media stay. Errors: NOT_FOUND."""
     SplitShot: _grpc.UnaryUnaryMultiCallable[_storyboard_pb2.SplitShotRequest, _storyboard_pb2.SplitShotResponse]
     """Cuts a shot in two at a frame of its visible part."""
     ReorderScenes: _grpc.UnaryUnaryMultiCallable[_storyboard_pb2.ReorderScenesRequest, _storyboard_pb2.ReorderScenesResponse]
+    """Puts the scenes in a new order. Errors: NOT_FOUND, INVALID_ARGUMENT (not all scenes are named)."""
     ReorderShots: _grpc.UnaryUnaryMultiCallable[_storyboard_pb2.ReorderShotsRequest, _storyboard_pb2.ReorderShotsResponse]
+    """Puts the shots of a scene in a new order, also shots from other scenes. Errors: NOT_FOUND."""
     GenerateThumbnails: _grpc.UnaryStreamMultiCallable[_storyboard_pb2.GenerateThumbnailsRequest, _jobs_pb2.JobEvent]
     """Concept art for shots that have none."""
     SubmitThumbnails: _grpc.UnaryUnaryMultiCallable[_storyboard_pb2.SubmitThumbnailsRequest, _storyboard_pb2.SubmitThumbnailsResponse]
+    """The same, and answers at once with the job."""
     GenerateShot: _grpc.UnaryStreamMultiCallable[_storyboard_pb2.GenerateShotRequest, _jobs_pb2.JobEvent]
     """The video of one shot, from its own fields and elements."""
     SubmitShot: _grpc.UnaryUnaryMultiCallable[_storyboard_pb2.SubmitShotRequest, _storyboard_pb2.SubmitShotResponse]
+    """The same, and answers at once with the job."""
     GenerateShots: _grpc.UnaryStreamMultiCallable[_storyboard_pb2.GenerateShotsRequest, _jobs_pb2.JobEvent]
     """The videos of many shots as one job, whose events name each shot."""
     SubmitShots: _grpc.UnaryUnaryMultiCallable[_storyboard_pb2.SubmitShotsRequest, _storyboard_pb2.SubmitShotsResponse]
+    """The same, and answers at once with the job."""
     RenderTimeline: _grpc.UnaryStreamMultiCallable[_storyboard_pb2.RenderTimelineRequest, _jobs_pb2.JobEvent]
     """Cuts the film: V1, then the overlays of V2 on black, with the clips' own sound and A1."""
     SubmitTimelineRender: _grpc.UnaryUnaryMultiCallable[_storyboard_pb2.SubmitTimelineRenderRequest, _storyboard_pb2.SubmitTimelineRenderResponse]
+    """The same, and answers at once with the job."""
     ExportTimeline: _grpc.UnaryUnaryMultiCallable[_storyboard_pb2.ExportTimelineRequest, _storyboard_pb2.ExportTimelineResponse]
     """The timeline as OpenTimelineIO."""
     ImportTimeline: _grpc.UnaryUnaryMultiCallable[_storyboard_pb2.ImportTimelineRequest, _storyboard_pb2.ImportTimelineResponse]
+    """Makes the timeline of an OpenTimelineIO document. Errors: INVALID_ARGUMENT."""
 
 @_typing.type_check_only
 class StoryboardServiceAsyncStub(StoryboardServiceStub):
@@ -91,31 +103,43 @@ class StoryboardServiceAsyncStub(StoryboardServiceStub):
     GetStoryboard: _aio.UnaryUnaryMultiCallable[_storyboard_pb2.GetStoryboardRequest, _storyboard_pb2.GetStoryboardResponse]  # type: ignore[assignment]
     """Errors: NOT_FOUND."""
     AddScene: _aio.UnaryUnaryMultiCallable[_storyboard_pb2.AddSceneRequest, _storyboard_pb2.AddSceneResponse]  # type: ignore[assignment]
+    """Adds a scene at its index. Errors: NOT_FOUND (project)."""
     UpdateScene: _aio.UnaryUnaryMultiCallable[_storyboard_pb2.UpdateSceneRequest, _storyboard_pb2.UpdateSceneResponse]  # type: ignore[assignment]
+    """Changes the fields that the mask names; without a mask, those that the request sets. Errors: NOT_FOUND."""
     DeleteScene: _aio.UnaryUnaryMultiCallable[_storyboard_pb2.DeleteSceneRequest, _storyboard_pb2.DeleteSceneResponse]  # type: ignore[assignment]
     """Deletes the scene and its shots."""
     AddShot: _aio.UnaryUnaryMultiCallable[_storyboard_pb2.AddShotRequest, _storyboard_pb2.AddShotResponse]  # type: ignore[assignment]
+    """Adds a shot at its index. Errors: NOT_FOUND (project, scene)."""
     UpdateShot: _aio.UnaryUnaryMultiCallable[_storyboard_pb2.UpdateShotRequest, _storyboard_pb2.UpdateShotResponse]  # type: ignore[assignment]
+    """Changes the fields that the mask names; without a mask, those that the request sets. Errors: NOT_FOUND."""
     DeleteShot: _aio.UnaryUnaryMultiCallable[_storyboard_pb2.DeleteShotRequest, _storyboard_pb2.DeleteShotResponse]  # type: ignore[assignment]
+    """Deletes the shot; its media stay. Errors: NOT_FOUND."""
     SplitShot: _aio.UnaryUnaryMultiCallable[_storyboard_pb2.SplitShotRequest, _storyboard_pb2.SplitShotResponse]  # type: ignore[assignment]
     """Cuts a shot in two at a frame of its visible part."""
     ReorderScenes: _aio.UnaryUnaryMultiCallable[_storyboard_pb2.ReorderScenesRequest, _storyboard_pb2.ReorderScenesResponse]  # type: ignore[assignment]
+    """Puts the scenes in a new order. Errors: NOT_FOUND, INVALID_ARGUMENT (not all scenes are named)."""
     ReorderShots: _aio.UnaryUnaryMultiCallable[_storyboard_pb2.ReorderShotsRequest, _storyboard_pb2.ReorderShotsResponse]  # type: ignore[assignment]
+    """Puts the shots of a scene in a new order, also shots from other scenes. Errors: NOT_FOUND."""
     GenerateThumbnails: _aio.UnaryStreamMultiCallable[_storyboard_pb2.GenerateThumbnailsRequest, _jobs_pb2.JobEvent]  # type: ignore[assignment]
     """Concept art for shots that have none."""
     SubmitThumbnails: _aio.UnaryUnaryMultiCallable[_storyboard_pb2.SubmitThumbnailsRequest, _storyboard_pb2.SubmitThumbnailsResponse]  # type: ignore[assignment]
+    """The same, and answers at once with the job."""
     GenerateShot: _aio.UnaryStreamMultiCallable[_storyboard_pb2.GenerateShotRequest, _jobs_pb2.JobEvent]  # type: ignore[assignment]
     """The video of one shot, from its own fields and elements."""
     SubmitShot: _aio.UnaryUnaryMultiCallable[_storyboard_pb2.SubmitShotRequest, _storyboard_pb2.SubmitShotResponse]  # type: ignore[assignment]
+    """The same, and answers at once with the job."""
     GenerateShots: _aio.UnaryStreamMultiCallable[_storyboard_pb2.GenerateShotsRequest, _jobs_pb2.JobEvent]  # type: ignore[assignment]
     """The videos of many shots as one job, whose events name each shot."""
     SubmitShots: _aio.UnaryUnaryMultiCallable[_storyboard_pb2.SubmitShotsRequest, _storyboard_pb2.SubmitShotsResponse]  # type: ignore[assignment]
+    """The same, and answers at once with the job."""
     RenderTimeline: _aio.UnaryStreamMultiCallable[_storyboard_pb2.RenderTimelineRequest, _jobs_pb2.JobEvent]  # type: ignore[assignment]
     """Cuts the film: V1, then the overlays of V2 on black, with the clips' own sound and A1."""
     SubmitTimelineRender: _aio.UnaryUnaryMultiCallable[_storyboard_pb2.SubmitTimelineRenderRequest, _storyboard_pb2.SubmitTimelineRenderResponse]  # type: ignore[assignment]
+    """The same, and answers at once with the job."""
     ExportTimeline: _aio.UnaryUnaryMultiCallable[_storyboard_pb2.ExportTimelineRequest, _storyboard_pb2.ExportTimelineResponse]  # type: ignore[assignment]
     """The timeline as OpenTimelineIO."""
     ImportTimeline: _aio.UnaryUnaryMultiCallable[_storyboard_pb2.ImportTimelineRequest, _storyboard_pb2.ImportTimelineResponse]  # type: ignore[assignment]
+    """Makes the timeline of an OpenTimelineIO document. Errors: INVALID_ARGUMENT."""
 
 class StoryboardServiceServicer(metaclass=_abc_1.ABCMeta):
     """Turns scripts into scenes and shots, links them to elements, makes their pictures and videos, and cuts the film."""
@@ -167,14 +191,16 @@ class StoryboardServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _storyboard_pb2.AddSceneRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_storyboard_pb2.AddSceneResponse, _abc.Awaitable[_storyboard_pb2.AddSceneResponse]]: ...
+    ) -> _typing.Union[_storyboard_pb2.AddSceneResponse, _abc.Awaitable[_storyboard_pb2.AddSceneResponse]]:
+        """Adds a scene at its index. Errors: NOT_FOUND (project)."""
 
     @_abc_1.abstractmethod
     def UpdateScene(
         self,
         request: _storyboard_pb2.UpdateSceneRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_storyboard_pb2.UpdateSceneResponse, _abc.Awaitable[_storyboard_pb2.UpdateSceneResponse]]: ...
+    ) -> _typing.Union[_storyboard_pb2.UpdateSceneResponse, _abc.Awaitable[_storyboard_pb2.UpdateSceneResponse]]:
+        """Changes the fields that the mask names; without a mask, those that the request sets. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def DeleteScene(
@@ -189,21 +215,24 @@ class StoryboardServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _storyboard_pb2.AddShotRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_storyboard_pb2.AddShotResponse, _abc.Awaitable[_storyboard_pb2.AddShotResponse]]: ...
+    ) -> _typing.Union[_storyboard_pb2.AddShotResponse, _abc.Awaitable[_storyboard_pb2.AddShotResponse]]:
+        """Adds a shot at its index. Errors: NOT_FOUND (project, scene)."""
 
     @_abc_1.abstractmethod
     def UpdateShot(
         self,
         request: _storyboard_pb2.UpdateShotRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_storyboard_pb2.UpdateShotResponse, _abc.Awaitable[_storyboard_pb2.UpdateShotResponse]]: ...
+    ) -> _typing.Union[_storyboard_pb2.UpdateShotResponse, _abc.Awaitable[_storyboard_pb2.UpdateShotResponse]]:
+        """Changes the fields that the mask names; without a mask, those that the request sets. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def DeleteShot(
         self,
         request: _storyboard_pb2.DeleteShotRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_storyboard_pb2.DeleteShotResponse, _abc.Awaitable[_storyboard_pb2.DeleteShotResponse]]: ...
+    ) -> _typing.Union[_storyboard_pb2.DeleteShotResponse, _abc.Awaitable[_storyboard_pb2.DeleteShotResponse]]:
+        """Deletes the shot; its media stay. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def SplitShot(
@@ -218,14 +247,16 @@ class StoryboardServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _storyboard_pb2.ReorderScenesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_storyboard_pb2.ReorderScenesResponse, _abc.Awaitable[_storyboard_pb2.ReorderScenesResponse]]: ...
+    ) -> _typing.Union[_storyboard_pb2.ReorderScenesResponse, _abc.Awaitable[_storyboard_pb2.ReorderScenesResponse]]:
+        """Puts the scenes in a new order. Errors: NOT_FOUND, INVALID_ARGUMENT (not all scenes are named)."""
 
     @_abc_1.abstractmethod
     def ReorderShots(
         self,
         request: _storyboard_pb2.ReorderShotsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_storyboard_pb2.ReorderShotsResponse, _abc.Awaitable[_storyboard_pb2.ReorderShotsResponse]]: ...
+    ) -> _typing.Union[_storyboard_pb2.ReorderShotsResponse, _abc.Awaitable[_storyboard_pb2.ReorderShotsResponse]]:
+        """Puts the shots of a scene in a new order, also shots from other scenes. Errors: NOT_FOUND."""
 
     @_abc_1.abstractmethod
     def GenerateThumbnails(
@@ -240,7 +271,8 @@ class StoryboardServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _storyboard_pb2.SubmitThumbnailsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_storyboard_pb2.SubmitThumbnailsResponse, _abc.Awaitable[_storyboard_pb2.SubmitThumbnailsResponse]]: ...
+    ) -> _typing.Union[_storyboard_pb2.SubmitThumbnailsResponse, _abc.Awaitable[_storyboard_pb2.SubmitThumbnailsResponse]]:
+        """The same, and answers at once with the job."""
 
     @_abc_1.abstractmethod
     def GenerateShot(
@@ -255,7 +287,8 @@ class StoryboardServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _storyboard_pb2.SubmitShotRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_storyboard_pb2.SubmitShotResponse, _abc.Awaitable[_storyboard_pb2.SubmitShotResponse]]: ...
+    ) -> _typing.Union[_storyboard_pb2.SubmitShotResponse, _abc.Awaitable[_storyboard_pb2.SubmitShotResponse]]:
+        """The same, and answers at once with the job."""
 
     @_abc_1.abstractmethod
     def GenerateShots(
@@ -270,7 +303,8 @@ class StoryboardServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _storyboard_pb2.SubmitShotsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_storyboard_pb2.SubmitShotsResponse, _abc.Awaitable[_storyboard_pb2.SubmitShotsResponse]]: ...
+    ) -> _typing.Union[_storyboard_pb2.SubmitShotsResponse, _abc.Awaitable[_storyboard_pb2.SubmitShotsResponse]]:
+        """The same, and answers at once with the job."""
 
     @_abc_1.abstractmethod
     def RenderTimeline(
@@ -285,7 +319,8 @@ class StoryboardServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _storyboard_pb2.SubmitTimelineRenderRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_storyboard_pb2.SubmitTimelineRenderResponse, _abc.Awaitable[_storyboard_pb2.SubmitTimelineRenderResponse]]: ...
+    ) -> _typing.Union[_storyboard_pb2.SubmitTimelineRenderResponse, _abc.Awaitable[_storyboard_pb2.SubmitTimelineRenderResponse]]:
+        """The same, and answers at once with the job."""
 
     @_abc_1.abstractmethod
     def ExportTimeline(
@@ -300,6 +335,7 @@ class StoryboardServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _storyboard_pb2.ImportTimelineRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_storyboard_pb2.ImportTimelineResponse, _abc.Awaitable[_storyboard_pb2.ImportTimelineResponse]]: ...
+    ) -> _typing.Union[_storyboard_pb2.ImportTimelineResponse, _abc.Awaitable[_storyboard_pb2.ImportTimelineResponse]]:
+        """Makes the timeline of an OpenTimelineIO document. Errors: INVALID_ARGUMENT."""
 
 def add_StoryboardServiceServicer_to_server(servicer: StoryboardServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -48,6 +48,8 @@ export const CompatRequestSchema: GenMessage<CompatRequest> = /*@__PURE__*/
  */
 export const CompatService: GenService<{
   /**
+   * Whether segmentation runs and its model is loaded.
+   *
    * @generated from rpc milimo.v1.CompatService.SamHealth
    */
   samHealth: {
@@ -56,6 +58,8 @@ export const CompatService: GenService<{
     output: typeof HttpBodySchema;
   },
   /**
+   * The mask under clicks and boxes, as PNG or JSON.
+   *
    * @generated from rpc milimo.v1.CompatService.PredictMask
    */
   predictMask: {
@@ -64,6 +68,8 @@ export const CompatService: GenService<{
     output: typeof HttpBodySchema;
   },
   /**
+   * Objects that a text names, as JSON.
+   *
    * @generated from rpc milimo.v1.CompatService.Detect
    */
   detect: {
@@ -72,6 +78,8 @@ export const CompatService: GenService<{
     output: typeof HttpBodySchema;
   },
   /**
+   * One mask of what a text names, as PNG.
+   *
    * @generated from rpc milimo.v1.CompatService.SegmentText
    */
   segmentText: {
@@ -80,6 +88,8 @@ export const CompatService: GenService<{
     output: typeof HttpBodySchema;
   },
   /**
+   * Begins a tracking session.
+   *
    * @generated from rpc milimo.v1.CompatService.TrackStart
    */
   trackStart: {
@@ -88,6 +98,8 @@ export const CompatService: GenService<{
     output: typeof HttpBodySchema;
   },
   /**
+   * Names objects on a frame.
+   *
    * @generated from rpc milimo.v1.CompatService.TrackPrompt
    */
   trackPrompt: {
@@ -96,6 +108,8 @@ export const CompatService: GenService<{
     output: typeof HttpBodySchema;
   },
   /**
+   * Follows the objects; one JSON object with all frames.
+   *
    * @generated from rpc milimo.v1.CompatService.TrackPropagate
    */
   trackPropagate: {
@@ -104,6 +118,8 @@ export const CompatService: GenService<{
     output: typeof HttpBodySchema;
   },
   /**
+   * Ends the session.
+   *
    * @generated from rpc milimo.v1.CompatService.TrackStop
    */
   trackStop: {
@@ -112,6 +128,8 @@ export const CompatService: GenService<{
     output: typeof HttpBodySchema;
   },
   /**
+   * Repaints a part of an image; answers with the job.
+   *
    * @generated from rpc milimo.v1.CompatService.EditInpaint
    */
   editInpaint: {
@@ -120,6 +138,8 @@ export const CompatService: GenService<{
     output: typeof HttpBodySchema;
   },
   /**
+   * Settings of the language model.
+   *
    * @generated from rpc milimo.v1.CompatService.GetLlmSettings
    */
   getLlmSettings: {
@@ -128,6 +148,8 @@ export const CompatService: GenService<{
     output: typeof HttpBodySchema;
   },
   /**
+   * Changes them.
+   *
    * @generated from rpc milimo.v1.CompatService.UpdateLlmSettings
    */
   updateLlmSettings: {
@@ -136,6 +158,8 @@ export const CompatService: GenService<{
     output: typeof HttpBodySchema;
   },
   /**
+   * Models of the language model provider.
+   *
    * @generated from rpc milimo.v1.CompatService.ListLlmModels
    */
   listLlmModels: {
@@ -144,6 +168,8 @@ export const CompatService: GenService<{
     output: typeof HttpBodySchema;
   },
   /**
+   * Scenes and shots of a script by the language model.
+   *
    * @generated from rpc milimo.v1.CompatService.AiParse
    */
   aiParse: {
@@ -152,6 +178,8 @@ export const CompatService: GenService<{
     output: typeof HttpBodySchema;
   },
   /**
+   * Links elements to shots.
+   *
    * @generated from rpc milimo.v1.CompatService.MatchElements
    */
   matchElements: {
@@ -160,6 +188,8 @@ export const CompatService: GenService<{
     output: typeof HttpBodySchema;
   },
   /**
+   * Concept art for shots; answers with the jobs.
+   *
    * @generated from rpc milimo.v1.CompatService.Thumbnails
    */
   thumbnails: {

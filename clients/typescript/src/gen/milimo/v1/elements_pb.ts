@@ -411,6 +411,8 @@ export const ElementTypeSchema: GenEnum<ElementType> = /*@__PURE__*/
  */
 export const ElementService: GenService<{
   /**
+   * Errors: NOT_FOUND (project, image asset).
+   *
    * @generated from rpc milimo.v1.ElementService.CreateElement
    */
   createElement: {
@@ -429,6 +431,8 @@ export const ElementService: GenService<{
     output: typeof GetElementResponseSchema;
   },
   /**
+   * The elements of a project, oldest first. Errors: NOT_FOUND.
+   *
    * @generated from rpc milimo.v1.ElementService.ListElements
    */
   listElements: {
@@ -447,6 +451,8 @@ export const ElementService: GenService<{
     output: typeof UpdateElementResponseSchema;
   },
   /**
+   * Deletes the element; its images stay as assets. Errors: NOT_FOUND.
+   *
    * @generated from rpc milimo.v1.ElementService.DeleteElement
    */
   deleteElement: {

@@ -1126,6 +1126,8 @@ export const JobService: GenService<{
     output: typeof PauseQueueResponseSchema;
   },
   /**
+   * Jobs start again.
+   *
    * @generated from rpc milimo.v1.JobService.ResumeQueue
    */
   resumeQueue: {

@@ -241,6 +241,8 @@ export const GetModelResponseSchema: GenMessage<GetModelResponse> = /*@__PURE__*
  */
 export const ModelService: GenService<{
   /**
+   * The models of a family, by name.
+   *
    * @generated from rpc milimo.v1.ModelService.ListModels
    */
   listModels: {

@@ -289,6 +289,8 @@ export const DeleteProjectResponseSchema: GenMessage<DeleteProjectResponse> = /*
  */
 export const ProjectService: GenService<{
   /**
+   * Makes a project; fields that are not set take their defaults.
+   *
    * @generated from rpc milimo.v1.ProjectService.CreateProject
    */
   createProject: {

@@ -336,6 +336,8 @@ export const PromptService: GenService<{
     output: typeof EnhancePromptResponseSchema;
   },
   /**
+   * The settings in force.
+   *
    * @generated from rpc milimo.v1.PromptService.GetLlmSettings
    */
   getLlmSettings: {
@@ -344,6 +346,8 @@ export const PromptService: GenService<{
     output: typeof GetLlmSettingsResponseSchema;
   },
   /**
+   * Changes the fields that the mask names; without a mask, those that the request sets.
+   *
    * @generated from rpc milimo.v1.PromptService.UpdateLlmSettings
    */
   updateLlmSettings: {

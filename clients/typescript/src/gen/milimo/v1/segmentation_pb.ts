@@ -895,6 +895,8 @@ export const SegmentationService: GenService<{
     output: typeof PropagateTrackingResponseSchema;
   },
   /**
+   * Ends a session and frees its memory. Errors: NOT_FOUND.
+   *
    * @generated from rpc milimo.v1.SegmentationService.StopTracking
    */
   stopTracking: {
@@ -903,6 +905,8 @@ export const SegmentationService: GenService<{
     output: typeof StopTrackingResponseSchema;
   },
   /**
+   * Follows an object no longer. Errors: NOT_FOUND.
+   *
    * @generated from rpc milimo.v1.SegmentationService.RemoveTrackedObject
    */
   removeTrackedObject: {

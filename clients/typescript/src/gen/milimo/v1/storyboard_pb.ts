@@ -1713,6 +1713,8 @@ export const StoryboardService: GenService<{
     output: typeof GetStoryboardResponseSchema;
   },
   /**
+   * Adds a scene at its index. Errors: NOT_FOUND (project).
+   *
    * @generated from rpc milimo.v1.StoryboardService.AddScene
    */
   addScene: {
@@ -1721,6 +1723,8 @@ export const StoryboardService: GenService<{
     output: typeof AddSceneResponseSchema;
   },
   /**
+   * Changes the fields that the mask names; without a mask, those that the request sets. Errors: NOT_FOUND.
+   *
    * @generated from rpc milimo.v1.StoryboardService.UpdateScene
    */
   updateScene: {
@@ -1739,6 +1743,8 @@ export const StoryboardService: GenService<{
     output: typeof DeleteSceneResponseSchema;
   },
   /**
+   * Adds a shot at its index. Errors: NOT_FOUND (project, scene).
+   *
    * @generated from rpc milimo.v1.StoryboardService.AddShot
    */
   addShot: {
@@ -1747,6 +1753,8 @@ export const StoryboardService: GenService<{
     output: typeof AddShotResponseSchema;
   },
   /**
+   * Changes the fields that the mask names; without a mask, those that the request sets. Errors: NOT_FOUND.
+   *
    * @generated from rpc milimo.v1.StoryboardService.UpdateShot
    */
   updateShot: {
@@ -1755,6 +1763,8 @@ export const StoryboardService: GenService<{
     output: typeof UpdateShotResponseSchema;
   },
   /**
+   * Deletes the shot; its media stay. Errors: NOT_FOUND.
+   *
    * @generated from rpc milimo.v1.StoryboardService.DeleteShot
    */
   deleteShot: {
@@ -1773,6 +1783,8 @@ export const StoryboardService: GenService<{
     output: typeof SplitShotResponseSchema;
   },
   /**
+   * Puts the scenes in a new order. Errors: NOT_FOUND, INVALID_ARGUMENT (not all scenes are named).
+   *
    * @generated from rpc milimo.v1.StoryboardService.ReorderScenes
    */
   reorderScenes: {
@@ -1781,6 +1793,8 @@ export const StoryboardService: GenService<{
     output: typeof ReorderScenesResponseSchema;
   },
   /**
+   * Puts the shots of a scene in a new order, also shots from other scenes. Errors: NOT_FOUND.
+   *
    * @generated from rpc milimo.v1.StoryboardService.ReorderShots
    */
   reorderShots: {
@@ -1799,6 +1813,8 @@ export const StoryboardService: GenService<{
     output: typeof JobEventSchema;
   },
   /**
+   * The same, and answers at once with the job.
+   *
    * @generated from rpc milimo.v1.StoryboardService.SubmitThumbnails
    */
   submitThumbnails: {
@@ -1817,6 +1833,8 @@ export const StoryboardService: GenService<{
     output: typeof JobEventSchema;
   },
   /**
+   * The same, and answers at once with the job.
+   *
    * @generated from rpc milimo.v1.StoryboardService.SubmitShot
    */
   submitShot: {
@@ -1835,6 +1853,8 @@ export const StoryboardService: GenService<{
     output: typeof JobEventSchema;
   },
   /**
+   * The same, and answers at once with the job.
+   *
    * @generated from rpc milimo.v1.StoryboardService.SubmitShots
    */
   submitShots: {
@@ -1853,6 +1873,8 @@ export const StoryboardService: GenService<{
     output: typeof JobEventSchema;
   },
   /**
+   * The same, and answers at once with the job.
+   *
    * @generated from rpc milimo.v1.StoryboardService.SubmitTimelineRender
    */
   submitTimelineRender: {
@@ -1871,6 +1893,8 @@ export const StoryboardService: GenService<{
     output: typeof ExportTimelineResponseSchema;
   },
   /**
+   * Makes the timeline of an OpenTimelineIO document. Errors: INVALID_ARGUMENT.
+   *
    * @generated from rpc milimo.v1.StoryboardService.ImportTimeline
    */
   importTimeline: {
