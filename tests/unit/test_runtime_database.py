@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from importlib import resources
+from typing import TYPE_CHECKING
 
 import pytest
 from alembic import command
@@ -15,6 +16,9 @@ from milimo_runtime.database import Database, newest_version, now
 from milimo_runtime.schema import Base, ProjectRow, SettingRow
 from sqlalchemy import create_engine, inspect, select, text
 from sqlalchemy.exc import IntegrityError
+
+if TYPE_CHECKING:
+    from sqlalchemy.orm import Session
 
 MIGRATE = "import sys; from milimo_runtime.database import Database; Database(sys.argv[1]).migrate()"
 
@@ -77,10 +81,13 @@ def test_a_write_is_there_or_not_at_all(database: Database) -> None:
     class Stop(Exception):
         pass
 
-    with pytest.raises(Stop), database.write() as session:
+    def fail(session: Session) -> None:
         session.add(setting("one"))
         session.flush()
         raise Stop
+
+    with pytest.raises(Stop), database.write() as session:
+        fail(session)
     with database.write() as session:
         session.add(setting("two"))
     with database.read() as session:

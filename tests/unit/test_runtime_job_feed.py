@@ -166,10 +166,11 @@ async def test_what_was_told_of_a_state_is_stale_in_the_next(writer: Writer) -> 
 
 async def test_previews_come_to_those_who_asked(writer: Writer) -> None:
     assert not writer.feed.wants_previews(writer.job.id)
-    seeing = asyncio.create_task(read(writer.feed.follow(writer.job.id, after=1, previews=True), 1))
-    plain = asyncio.create_task(read(writer.feed.follow(writer.job.id, after=1)))
-    while not writer.feed.wants_previews(writer.job.id):
-        await asyncio.sleep(0)
+    with_previews = writer.feed.follow(writer.job.id, previews=True)
+    without = writer.feed.follow(writer.job.id)
+    assert {(await anext(with_previews)).sequence, (await anext(without)).sequence} == {1}
+    seeing, plain = asyncio.create_task(read(with_previews, 1)), asyncio.create_task(read(without))
+    assert writer.feed.wants_previews(writer.job.id)
     assert not writer.feed.wants_previews("another")
     writer.mention(Preview(image=b"jpeg", width=8, height=8))
     assert [event.body.kind for event in await seeing] == ["preview"]

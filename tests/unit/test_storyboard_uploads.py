@@ -8,16 +8,25 @@ import tempfile
 import zlib
 from fractions import Fraction
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import av
 import numpy as np
 import pytest
+from milimo.v1 import assets_pb2
 from milimo_runtime.assets import AssetKind
 from milimo_runtime.errors import InvalidArgument
 from milimo_runtime.limits import UPLOAD_BYTES
+from milimo_runtime.media import MediaStore
 from milimo_storyboard import uploads
+from milimo_storyboard.asset_service import AssetService
 from milimo_storyboard.uploads import check_size, inspect_upload
 from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from milimo_runtime.database import Database
 
 RATE = 25
 SAMPLES = 48_000
@@ -232,3 +241,26 @@ def test_sizes() -> None:
     with pytest.raises(InvalidArgument) as caught:
         check_size(UPLOAD_BYTES + 1, field="size_bytes")
     assert (caught.value.reason, caught.value.violations[0].field) == ("UPLOAD_TOO_LARGE", "size_bytes")
+
+
+async def test_what_comes_without_a_size_is_counted(
+    database: Database, project: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uploads, "UPLOAD_BYTES", 10_000)
+    service = AssetService(database, MediaStore((tmp_path / "media").as_uri()), tmp_path / "scratch")
+    asked = 0
+
+    async def endless() -> AsyncIterator[assets_pb2.UploadAssetRequest]:
+        nonlocal asked
+        while True:
+            asked += 1
+            request = assets_pb2.UploadAssetRequest(project_id=project)
+            request.content.data = bytes(1000)
+            yield request
+
+    requests = endless()
+    with pytest.raises(InvalidArgument) as caught:
+        await service.UploadAsset(requests, None)
+    await requests.aclose()
+    assert (caught.value.reason, asked) == ("UPLOAD_TOO_LARGE", 11)
+    assert list((tmp_path / "scratch").iterdir()) == []
