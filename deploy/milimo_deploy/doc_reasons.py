@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from google.rpc import code_pb2
 from milimo_arbiter.effects import Refusal
 from milimo_arbiter.messages import error_of
-from milimo_runtime import errors, interceptors, job_run, statuses, worker
+from milimo_runtime import device, errors, interceptors, job_run, statuses, worker
 from milimo_runtime.errors import MilimoError
 
 if TYPE_CHECKING:
@@ -43,6 +43,8 @@ _MEANINGS: Final[Mapping[str, str]] = {
     "FOOTPRINT_TOO_LARGE": "Every grade of the model is larger than the budget of any device.",
     "DEVICE_UNKNOWN": "A grade names a device that the arbiter does not have.",
     "QUEUE_FULL": "Too many requests for memory wait already.",
+    "DISK_FULL": "The disk has no room for the file: delete something, or give it more.",
+    "TOO_MANY_UPLOADS": "Too many uploads are at work already.",
     "RESUME_TOKEN_FOREIGN": "The resume token belongs to another holder.",
     "SECOND_ACQUIRE": "A lease stream asks for memory once, at its beginning.",
     "SHRINK_TOO_LARGE": "More was given back than is held.",
@@ -73,7 +75,7 @@ def reasons(root: Path) -> Mapping[tuple[str, str], str]:
 
 
 def _classes() -> Iterator[tuple[str, type[MilimoError]]]:
-    for module in (errors, interceptors, job_run, worker):
+    for module in (device, errors, interceptors, job_run, worker):
         for name, value in vars(module).items():
             if isinstance(value, type) and issubclass(value, MilimoError) and value is not MilimoError:
                 yield name, value

@@ -47,6 +47,7 @@ _MEANINGS: Final = {
     "arbiter_batch_seconds": "Time that those turns may take together",
     "arbiter_idle_deadline_seconds": "Time that a holder without work has to give memory back",
     "arbiter_busy_deadline_seconds": "Time that a working holder has to reach a point where it can yield",
+    "gateway_access_log_bytes": "Beyond it the access log is rotated; three older ones are kept",
     "gateway_concurrency": "Envoy's worker threads",
     "gateway_requests_per_second": "Of all clients together, twice that in a burst; beyond it 429",
     "gateway_max_streams": "Requests in flight to each process",

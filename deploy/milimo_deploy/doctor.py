@@ -20,10 +20,10 @@ from milimo_runtime.settings import ServiceSettings
 from milimo_deploy import tiny_models
 from milimo_deploy.mesh import NAMES
 from milimo_deploy.ports import is_free
-from milimo_deploy.running import supervisor_of
+from milimo_deploy.running import read_description, supervisor_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from milimo_runtime.registry import InstalledModel
@@ -39,6 +39,7 @@ MODULES: Final = (
     ("supervisor", "supervision"),
     ("yaml", "gateway"),
 )
+_ADDRESSES: Final = (*(f"{name}_address" for name in NAMES if name != "gateway"), "gateway_listen", "gateway_admin")
 DISK_BYTES: Final = 5 * 1024**3
 # In a URL such as postgresql://user:password@host.
 _PASSWORD: Final = re.compile(r"(://[^:/@\s]*:)[^@\s]*@")
@@ -79,13 +80,28 @@ class Fit:
         return self.needed <= self.budget
 
 
-def settings_in_force() -> list[Setting]:
+def _given(home: Path | None) -> Mapping[str, Any]:
+    """What is known beside environment and file: the folder, and where the mesh answers that runs in it."""
+    given: dict[str, Any] = {} if home is None else {"home": home}
+    folder = ServiceSettings(**given).home
+    description = read_description(folder)
+    if description is None or supervisor_of(folder) is None:
+        return given
+    names = {f"MILIMO_{name.upper()}": name for name in _ADDRESSES}
+    told: Mapping[str, str] = description.get("environment", {})
+    return given | {names[variable]: value for variable, value in told.items() if variable in names}
+
+
+def settings_in_force(home: Path | None = None) -> list[Setting]:
     """All settings of all processes, each once, with the environment variable that sets it.
+
+    Those of the folder `home`, or of the configured one. The addresses of a mesh that runs there are its own.
 
     Raises:
         pydantic.ValidationError: when one of them is wrong.
     """
-    every: tuple[BaseSettings, ...] = (ServiceSettings(), ArbiterSettings(), GatewaySettings())
+    given = _given(home)
+    every: tuple[BaseSettings, ...] = (ServiceSettings(**given), ArbiterSettings(**given), GatewaySettings(**given))
     found: dict[str, Setting] = {}
     for settings in every:
         for field in type(settings).model_fields:
@@ -96,9 +112,10 @@ def settings_in_force() -> list[Setting]:
     return list(found.values())
 
 
-def findings() -> Iterator[Finding]:
-    """Looks at everything that a mesh needs, in the order in which it is needed."""
-    settings, gateway = ServiceSettings(), GatewaySettings()
+def findings(home: Path | None = None) -> Iterator[Finding]:
+    """Looks at everything that a mesh in this folder needs, in the order in which it is needed."""
+    given = _given(home)
+    settings, gateway = ServiceSettings(**given), GatewaySettings(**given)
     yield Finding(topic="python", state="ok", text=sys.version.split()[0])
     for module, extra in MODULES:
         if find_spec(module) is None:
@@ -168,14 +185,15 @@ def _models(models_dir: Path, family: str) -> Iterator[Finding]:
             yield Finding(topic=topic, state="ok", text=f"complete; {model.manifest.note}".removesuffix("; "))
 
 
-def memory_plan() -> tuple[list[Fit], list[str]]:
+def memory_plan(home: Path | None = None) -> tuple[list[Fit], list[str]]:
     """Which grades of which models fit the budget of each device, and sentences about what that means.
 
     Raises:
         MemoryMisconfigured: when there is no such memory to lend.
     """
-    settings = ServiceSettings()
-    budgets = {device.id: device.budget for device in find_devices(ArbiterSettings()).devices.values()}
+    given = _given(home)
+    settings = ServiceSettings(**given)
+    budgets = {device.id: device.budget for device in find_devices(ArbiterSettings(**given)).devices.values()}
     models = Registry(settings.models, settings.model_family).models()
     fits = [
         Fit(

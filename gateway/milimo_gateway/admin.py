@@ -47,6 +47,12 @@ class Admin:
                 return address["address"], address["port_value"]
         raise OSError(f"Envoy has no listener {name!r}")
 
+    async def reopen_logs(self) -> None:
+        """Has Envoy open its access logs by their names again."""
+        status, body = await asyncio.to_thread(self._request, "POST", "/reopen_logs")
+        if status != 200:
+            raise OSError(f"Envoy does not open its logs again: {body.decode(errors='replace').strip()}")
+
     async def begin_drain(self) -> None:
         """Fails health checks and takes no more connections; requests that run go on."""
         for path in ("/healthcheck/fail", "/drain_listeners"):

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
+from milimo_gateway.callers import callers_filter, origin_matcher, refusals
 from milimo_gateway.clusters import (
     BUFFER_BYTES,
     TELEMETRY,
@@ -17,8 +18,8 @@ from milimo_gateway.clusters import (
 from milimo_gateway.contract import PACKAGE
 from milimo_gateway.http_filters import JSON_LIMIT, JSON_REQUEST_BYTES, TRANSCODER, UPLOAD_LIMIT, http_filters
 from milimo_gateway.local_replies import NOT_GRPC, TOO_LARGE, TOO_LARGE_TEXT, local_reply_config
-from milimo_gateway.routes import CLUSTER_OF, EDGE_PREFIXES, Patience, public_services, routes
-from milimo_gateway.settings import split_address
+from milimo_gateway.routes import EDGE_PREFIXES, HEALTH_PREFIX, PROCESS_HEADER, Patience, public_services, routes
+from milimo_gateway.settings import CLUSTERS, split_address
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -60,6 +61,7 @@ _ALLOWED_HEADERS: Final = (
     "content-type",
     "grpc-timeout",
     "last-event-id",
+    PROCESS_HEADER,
     "range",
     "traceparent",
     "tracestate",
@@ -84,18 +86,11 @@ def _seconds(value: float) -> str:
     return f"{value:g}s"
 
 
-def _origin(pattern: str) -> Config:
-    """Matches an origin; a port "*" stands for any, and for none."""
-    if pattern.endswith(":*"):
-        return {"safe_regex": {"regex": f"{re.escape(pattern.removesuffix(':*'))}(:[0-9]+)?"}}
-    return {"exact": pattern}
-
-
 def _cors(origins: Iterable[str]) -> Config:
     return {
         "envoy.filters.http.cors": {
             "@type": "type.googleapis.com/envoy.extensions.filters.http.cors.v3.CorsPolicy",
-            "allow_origin_string_match": [_origin(origin) for origin in origins],
+            "allow_origin_string_match": [origin_matcher(origin) for origin in origins],
             "allow_methods": "GET, POST, PATCH, DELETE, OPTIONS",
             "allow_headers": ", ".join(_ALLOWED_HEADERS),
             "expose_headers": ", ".join(_EXPOSED_HEADERS),
@@ -155,6 +150,25 @@ def _uploads(services: Sequence[Service]) -> list[Config]:
     ]
 
 
+def _health(settings: GatewaySettings) -> list[Config]:
+    """Routes of health checks that name a process; those that name none are left to the edge."""
+
+    def match(value: Config) -> Config:
+        return {"prefix": HEALTH_PREFIX, "headers": [{"name": PROCESS_HEADER, **value}]}
+
+    return [
+        *(
+            {
+                "name": f"health of {cluster}",
+                "match": match({"string_match": {"exact": cluster}}),
+                "route": _forward(cluster, Patience.STREAM, settings),
+            }
+            for cluster in CLUSTERS
+        ),
+        {"name": "health of nothing", "match": match({"present_match": True}), "route": _nowhere()},
+    ]
+
+
 def _routes(services: Sequence[Service], settings: GatewaySettings) -> list[Config]:
     """Routes in the order in which they are tried. JSON has become gRPC by then."""
     found: list[Config] = [
@@ -178,6 +192,7 @@ def _routes(services: Sequence[Service], settings: GatewaySettings) -> list[Conf
         },
         *_uploads(services),
     ]
+    # One for each method: what has none, also of a public service, is not reached.
     found.extend(
         {
             "name": route.method.name,
@@ -189,16 +204,8 @@ def _routes(services: Sequence[Service], settings: GatewaySettings) -> list[Conf
             ),
         }
         for route in routes(services)
-        if route.patience is not Patience.CALL
     )
-    found.extend(
-        {
-            "name": service.name,
-            "match": {"prefix": f"/{service.name}/"},
-            "route": _forward(CLUSTER_OF[service.name], Patience.CALL, settings),
-        }
-        for service in public_services(services)
-    )
+    found.extend(_health(settings))
     found.extend(
         {"name": "edge", "match": {"prefix": prefix}, "route": _forward("edge", Patience.STREAM, settings)}
         for prefix in EDGE_PREFIXES
@@ -249,7 +256,7 @@ def _connection_manager(settings: GatewaySettings, services: Sequence[Service], 
         "common_http_protocol_options": {"idle_timeout": "3600s", "headers_with_underscores_action": "REJECT_REQUEST"},
         "http2_protocol_options": http2_options(max_concurrent_streams=2048),
         "local_reply_config": local_reply_config(
-            [route.method.path for route in routes(services) if route.patience is Patience.UPLOAD]
+            [route.method.path for route in routes(services) if route.patience is Patience.UPLOAD], refusals(settings)
         ),
         "access_log": [
             {
@@ -277,6 +284,7 @@ def _connection_manager(settings: GatewaySettings, services: Sequence[Service], 
         "http_filters": http_filters(
             image=image,
             services=[service.name for service in public_services(services)],
+            callers=callers_filter(settings),
             media=settings.media_dir,
             requests_per_second=settings.gateway_requests_per_second,
         ),

@@ -80,7 +80,7 @@ def body_limit(name: str, max_bytes: int) -> Config:
 
 
 def unknown_fields(image: Path) -> Config:
-    """Refuses JSON bodies with fields that the contract does not have."""
+    """Refuses JSON bodies with fields that the contract does not have, and bodies that are not sent as JSON."""
     return _filter("lua", "lua.v3.Lua", default_source_code={"inline_string": lua_source(image)})
 
 
@@ -114,16 +114,23 @@ def rate_limit(requests_per_second: int) -> Config:
     )
 
 
-def http_filters(*, image: Path, services: Iterable[str], media: Path | None, requests_per_second: int) -> list[Config]:
-    """All filters. `services` are the full names of those that take JSON; without `media` no files are served."""
+def http_filters(
+    *, image: Path, services: Iterable[str], callers: Config, media: Path | None, requests_per_second: int
+) -> list[Config]:
+    """All filters. `services` are the full names of those that take JSON; without `media` no files are served.
+
+    `callers` is the filter that refuses pages of the web.
+    """
     hide_key = {"query_parameter_mutations": [{"remove": KEY_PARAMETER}]}
     health = [{"name": ":path", "string_match": {"exact": "/healthz"}}]
     return [
         _filter("header_mutation", "header_mutation.v3.HeaderMutation", mutations=hide_key),
+        # Before all that may answer by itself, so that gRPC-Web is answered in its own form.
+        _filter("grpc_web", "grpc_web.v3.GrpcWeb"),
+        callers,
         _filter("health_check", "health_check.v3.HealthCheck", pass_through_mode=False, headers=health),
         _filter("cors", "cors.v3.Cors"),
         rate_limit(requests_per_second),
-        _filter("grpc_web", "grpc_web.v3.GrpcWeb"),
         # The transcoder holds a JSON body in memory, however large.
         body_limit(JSON_LIMIT, JSON_REQUEST_BYTES),
         body_limit(UPLOAD_LIMIT, UPLOAD_BYTES),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 import yaml
 
+from milimo_gateway import access_log
 from milimo_gateway.admin import Admin
 from milimo_gateway.contract import image_path, read_contract
 from milimo_gateway.envoy_config import LISTENER, envoy_config
@@ -210,6 +211,11 @@ async def run_envoy(settings: GatewaySettings) -> None:
         log.info("serving", extra={"action": "serving", **facts})
         ended = asyncio.create_task(process.wait())
         stopping = asyncio.create_task(stop.wait())
+        bounding = asyncio.create_task(
+            access_log.keep_bounded(
+                settings.access_log, max_bytes=settings.gateway_access_log_bytes, reopen=admin.reopen_logs
+            )
+        )
         try:
             await asyncio.wait((ended, stopping), return_when=asyncio.FIRST_COMPLETED)
             if process.returncode is not None:
@@ -218,6 +224,7 @@ async def run_envoy(settings: GatewaySettings) -> None:
             await _stop(settings, process, admin)
         finally:
             stopping.cancel()
+            bounding.cancel()
             state.unlink(missing_ok=True)
             await _end(process)
             await ended

@@ -12,6 +12,8 @@ from milimo_runtime.statuses import DOMAIN
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from milimo_gateway.callers import Refusal
+
 Config = dict[str, Any]
 
 # Content-Length values that are refused before the body is read.
@@ -131,10 +133,25 @@ def _upload_too_large(condition: Config) -> Config:
     return {**mapper, "status_code": 400}
 
 
-def local_reply_config(upload_paths: Iterable[str]) -> Config:
-    """The `local_reply_config` of the HTTP connection manager; `upload_paths` are the RPCs that take files."""
+def _refused(refusal: Refusal) -> list[Config]:
+    """The mappers of a refusal: for JSON, and for gRPC, which takes the text as its message."""
+    refused: Config = {"and_filter": {"filters": [_status_is(403), {"header_filter": {"header": refusal.matcher}}]}}
+    info = _detail("ErrorInfo", reason=refusal.reason, domain=DOMAIN)
+    text = {"text_format_source": {"inline_string": refusal.message}}
+    return [
+        _mapper(refused, code=code_pb2.PERMISSION_DENIED, message=refusal.message, details=[info]),
+        {"filter": refused, "body_format_override": text},
+    ]
+
+
+def local_reply_config(upload_paths: Iterable[str], refusals: Iterable[Refusal] = ()) -> Config:
+    """The `local_reply_config` of the HTTP connection manager.
+
+    `upload_paths` are the RPCs that take files, `refusals` the callers that are refused.
+    """
     announced = [_status_is(400), {"header_filter": {"header": TOO_LARGE}}]
-    mappers = [_upload_too_large({"and_filter": {"filters": announced}})]
+    mappers = [mapper for refusal in refusals for mapper in _refused(refusal)]
+    mappers.append(_upload_too_large({"and_filter": {"filters": announced}}))
     for path in upload_paths:
         sent = [_status_is(413), {"header_filter": {"header": {"name": ":path", "string_match": {"prefix": path}}}}]
         mappers.append(_upload_too_large({"and_filter": {"filters": sent}}))

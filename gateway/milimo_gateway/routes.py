@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 # Only the processes of the mesh call these, and directly.
 INTERNAL: Final = frozenset({f"{PACKAGE}.WorkerService", f"{PACKAGE}.TextGenerationService"})
+
+# Methods of public services of which the same holds: a stream of `Lease` decides over the accelerator's memory.
+INTERNAL_METHODS: Final = frozenset({f"/{PACKAGE}.MemoryArbiter/Lease"})
 
 CLUSTER_OF: Final[Mapping[str, str]] = {
     f"{PACKAGE}.{service}": cluster
@@ -32,8 +35,11 @@ CLUSTER_OF: Final[Mapping[str, str]] = {
     }.items()
 }
 
+HEALTH_PREFIX: Final = "/grpc.health.v1.Health/"
+# With this header a health check asks the process that it names, one of the clusters.
+PROCESS_HEADER: Final = "milimo-process"
 # Services that the edge answers for the whole mesh.
-EDGE_PREFIXES: Final = ("/grpc.reflection.", "/grpc.health.v1.Health/")
+EDGE_PREFIXES: Final = ("/grpc.reflection.", HEALTH_PREFIX)
 
 
 class Patience(Enum):
@@ -69,12 +75,16 @@ def patience(method: Method) -> Patience:
 
 
 def public_services(services: Iterable[Service]) -> tuple[Service, ...]:
-    """Those that the gateway routes.
+    """Those that the gateway routes, with the methods that it routes.
 
     Raises:
         ValueError: when a service is neither internal nor given to a process.
     """
-    public = tuple(service for service in services if service.name not in INTERNAL)
+    public = tuple(
+        replace(service, methods=tuple(each for each in service.methods if each.path not in INTERNAL_METHODS))
+        for service in services
+        if service.name not in INTERNAL
+    )
     for service in public:
         if service.name not in CLUSTER_OF:
             raise ValueError(f"no process is named that serves {service.name}: add it to CLUSTER_OF or INTERNAL")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from pathlib import Path
 from typing import Annotated, Final, Self, TypeAlias
 from urllib.parse import unquote, urlsplit
@@ -14,7 +15,10 @@ from pydantic import Field, model_validator
 # Processes behind the gateway, by the settings field that holds the address of a laptop's single one.
 CLUSTERS: Final = ("arbiter", "video", "image", "segmentation", "storyboard", "edge")
 
-_LOCAL: Final = ("localhost", "127.0.0.1", "[::1]")
+# Names of this machine, as they stand in Host and Origin.
+LOCAL: Final = ("localhost", "127.0.0.1", "[::1]")
+
+_HOST_NAME: Final = re.compile(r"[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\]")
 
 Endpoint: TypeAlias = tuple[str, int]
 
@@ -49,13 +53,18 @@ class GatewaySettings(MeshSettings):
     gateway_admin: str = Field(default="127.0.0.1:9901", description="Envoy's own pages and statistics; loopback only")
     gateway_run_dir: Path | None = Field(default=None, description="Folder of envoy.yaml; default: in the home folder")
     gateway_access_log: Path | None = Field(default=None, description="File of the access log; default: in the home")
+    gateway_access_log_bytes: Annotated[int, Field(ge=1)] = 10 * 1024 * 1024
     gateway_endpoints: dict[str, list[str]] = Field(
         default_factory=dict,
         description='More than one process behind a cluster: {"video": ["10.0.0.2:50051", "10.0.0.3:50051"]}',
     )
     gateway_cors_origins: list[str] = Field(
-        default_factory=lambda: [f"{scheme}://{host}:*" for scheme in ("http", "https") for host in _LOCAL],
-        description='Origins whose pages may call; a port "*" stands for any port or none',
+        default_factory=lambda: [f"{scheme}://{host}:*" for scheme in ("http", "https") for host in LOCAL],
+        description='Origins whose pages may call, all others are refused; a port "*" stands for any port or none',
+    )
+    gateway_hosts: list[str] = Field(
+        default_factory=list,
+        description='Names in Host that are answered beside those of this machine, for a proxy: ["studio.example"]',
     )
     gateway_concurrency: Annotated[int, Field(ge=1)] = 2
     gateway_requests_per_second: Annotated[int, Field(ge=1)] = 10_000
@@ -80,6 +89,9 @@ class GatewaySettings(MeshSettings):
         host, _ = split_address(self.gateway_admin)
         if not is_loopback(host):
             raise ValueError(f"gateway_admin: {self.gateway_admin} can be reached from other machines")
+        for name in self.gateway_hosts:
+            if not _HOST_NAME.fullmatch(name):
+                raise ValueError(f"gateway_hosts: {name!r} is no name of a host; write it without scheme and port")
         for cluster, endpoints in self.gateway_endpoints.items():
             if cluster not in CLUSTERS:
                 raise ValueError(f"gateway_endpoints: {cluster!r} is none of {', '.join(CLUSTERS)}")

@@ -1,4 +1,5 @@
--- Refuses JSON bodies with a field that the contract does not have, which Envoy's transcoder would ignore in silence.
+-- Refuses JSON bodies with a field that the contract does not have, which Envoy's transcoder would ignore in silence, and
+-- bodies that are not sent as application/json: a page may send text/plain and forms anywhere without being asked first.
 --
 -- RULES and MESSAGES, written before this text, come from the contract:
 --   RULES     verb -> list of {pattern of the path, number of the body's message, field of the request that it is}
@@ -124,14 +125,25 @@ local function body_message(verb, path)
   end
 end
 
+local function is_json(content_type)
+  local media_type = string.match(content_type or "", "^%s*([^;%s]*)")
+  return string.lower(media_type) == "application/json"
+end
+
 function envoy_on_request(handle)
   local headers = handle:headers()
   local message, field = body_message(headers:get(":method"), headers:get(":path"))
   if not message then
     return
   end
+  -- The headers are gone once the body was waited for.
+  local sent_as_json = is_json(headers:get("content-type"))
   local body = handle:body()
   if not body or body:length() == 0 then
+    return
+  end
+  if not sent_as_json then
+    handle:respond({ [":status"] = "415" }, "a JSON body comes with the header Content-Type: application/json")
     return
   end
   local text = body:getBytes(0, body:length())

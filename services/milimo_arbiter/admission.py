@@ -28,15 +28,13 @@ def acquire(change: Transition, event: Acquire) -> None:
 def _refusal(state: State, stream: int, request: Request) -> tuple[Refusal, str] | None:
     if stream in state.waiters or state.lease_on(stream) is not None:  # 1.1
         return Refusal.SECOND_ACQUIRE, "a stream carries one lease: open another one for the next"
-    known = [
-        (footprint, device)
-        for footprint in request.footprints
-        for device in footprint.devices or state.devices
-        if device in state.devices
-    ]
+    known = [(footprint, device) for footprint in request.footprints for device in footprint.places(state.devices)]
     if not known:  # 1.2
         named = sorted({device for footprint in request.footprints for device in footprint.devices})
-        return Refusal.DEVICE_UNKNOWN, f"this host has {', '.join(sorted(state.devices))}, not {', '.join(named)}"
+        return Refusal.DEVICE_UNKNOWN, (
+            f"memory of {', '.join(sorted(state.devices))} is lent, none of {', '.join(named)}: "
+            "MILIMO_ARBITER_DEVICE and MILIMO_DEVICE have to agree"
+        )
     if all(footprint.bytes > state.devices[device].budget for footprint, device in known):  # 1.2
         least = min(footprint.bytes for footprint, _ in known)
         most = max(state.devices[device].budget for _, device in known)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from milimo_arbiter.core import step
 from milimo_arbiter.effects import Close, Decided, Forget, Refuse, Save, Send, Watch
 from milimo_arbiter.events import ProcessGone, Sampled, StreamEnded, Tick
-from milimo_arbiter.plan import next_change
+from milimo_arbiter.plan import is_settling, next_change
 from milimo_arbiter.processes import ProcessWatch
 
 if TYPE_CHECKING:
@@ -27,8 +27,10 @@ log = logging.getLogger(__name__)
 
 # Decisions that onlookers can still see.
 _DECISIONS: Final = 100
-# How often a device is read, in seconds: while somebody waits for memory to come back, and otherwise.
-_SAMPLE_BUSY_S: Final = 0.003
+# How often a device is read, in seconds: while released memory is on its way back, while there is a queue or memory of
+# a holder that is lost, and otherwise.
+_SAMPLE_RETURNING_S: Final = 0.003
+_SAMPLE_QUEUE_S: Final = 0.25
 _SAMPLE_QUIET_S: Final = 1.0
 
 
@@ -163,8 +165,9 @@ class Arbiter:
             if done is not None and not done.done():
                 done.set_result(None)
         self._set_timer()
-        if _visible(before) != _visible(state):
+        if sample_pause(state, self._clock()) < sample_pause(before, self._clock()):
             self._stirred.set()
+        if _visible(before) != _visible(state):
             async with self._changed:
                 self._version += 1
                 self._changed.notify_all()
@@ -216,12 +219,27 @@ class Arbiter:
                 if device.driver:
                     sample = await asyncio.to_thread(driver.sample, device.id, self._clock())
                     await self.apply(Sampled(device=device.id, sample=sample))
-            returning = any(lease.quarantine is not None for lease in self._state.leases.values())
-            self._stirred.clear()
-            if returning or self._state.waiters:
-                await asyncio.sleep(_SAMPLE_BUSY_S)
-            else:
-                await _wait_for(self._stirred, _SAMPLE_QUIET_S)
+            read_at = self._clock()
+            while True:
+                now = self._clock()
+                left = read_at + sample_pause(self._state, now) - now
+                if left <= 0:
+                    break
+                self._stirred.clear()
+                await _wait_for(self._stirred, left)
+
+
+def sample_pause(state: State, now: float) -> float:
+    """Seconds from one reading of the devices to the next.
+
+    Short for as long as memory that a holder has released should be showing as free: the next in the queue waits for
+    nothing else. Nobody else's bytes come back by the millisecond; they may be gone for hours.
+    """
+    if any(is_settling(lease, state, now) for lease in state.leases.values()):
+        return _SAMPLE_RETURNING_S
+    if state.waiters or any(lease.quarantine is not None for lease in state.leases.values()):
+        return _SAMPLE_QUEUE_S
+    return _SAMPLE_QUIET_S
 
 
 async def _wait_for(event: asyncio.Event, seconds: float) -> None:

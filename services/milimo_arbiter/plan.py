@@ -69,15 +69,22 @@ def may_be_asked(lease: Lease, state: State, now: float) -> bool:
     return lease.wanted_since is not None and now >= lease.wanted_since + state.policy.batch_s
 
 
+def is_settling(lease: Lease, state: State, now: float) -> bool:
+    """Whether the holder has released the bytes just now: they should show as free any moment."""
+    return (
+        lease.quarantine is not None
+        and lease.quarantine.released
+        and now < lease.quarantine.since + state.policy.settle_s
+    )
+
+
 def coming_back(state: State, device: str, now: float) -> int:
     """Bytes of the device that their holders were asked for or have just released."""
     return sum(
         min(lease.bytes, lease.reclaim.bytes)
         if lease.quarantine is None and lease.reclaim is not None
         else lease.bytes
-        if lease.quarantine is not None
-        and lease.quarantine.released
-        and now < lease.quarantine.since + state.policy.settle_s
+        if is_settling(lease, state, now)
         else 0
         for lease in state.leases.values()
         if lease.device == device
@@ -141,8 +148,8 @@ def _options(
 ) -> Iterable[_Option]:
     rooms = {device: room(state, device, waiter) for device in state.devices}
     for rank, footprint in enumerate(waiter.request.footprints):
-        for device in footprint.devices or state.devices:
-            if device not in state.devices or footprint.bytes > state.devices[device].budget:
+        for device in footprint.places(state.devices):
+            if footprint.bytes > state.devices[device].budget:
                 continue
             missing = footprint.bytes - (rooms[device] + spare[device] - aside[device])
             victims = _victims(state, device, missing, asked) if missing > 0 else ()

@@ -6,7 +6,7 @@ import asyncio
 import base64
 import binascii
 import secrets
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from milimo.v1 import arbiter_pb2, arbiter_pb2_grpc
 from milimo_runtime.errors import InvalidArgument, MilimoError, NotFound
@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 
     from milimo_arbiter.loop import Arbiter, Stream
     from milimo_arbiter.state import Lease, ProcessIdentity
+
+
+# Onlookers hear at most so often, in seconds.
+_WATCH_PAUSE_S: Final = 0.1
 
 
 class MemoryArbiterService(arbiter_pb2_grpc.MemoryArbiterServicer):
@@ -99,10 +103,11 @@ class MemoryArbiterService(arbiter_pb2_grpc.MemoryArbiterServicer):
         request: arbiter_pb2.WatchStatusRequest,
         context: grpc.aio.ServicerContext[arbiter_pb2.WatchStatusRequest, arbiter_pb2.WatchStatusResponse],
     ) -> AsyncIterator[arbiter_pb2.WatchStatusResponse]:
-        """The status now, and again after each change; who reads slowly sees the latest only."""
+        """The status now, and again after changes, with a pause in between; who reads slowly sees the latest only."""
         version = self._arbiter.version
         while True:
             yield arbiter_pb2.WatchStatusResponse(status=self._status())
+            await asyncio.sleep(_WATCH_PAUSE_S)
             version = await self._arbiter.changed(version)
 
     def _status(self) -> arbiter_pb2.ArbiterStatus:

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 class Priority(IntEnum):
@@ -76,9 +76,18 @@ class Footprint:
 
     name: str
     bytes: int
+    # Ids such as "cuda:0", and kinds such as "cuda", which stand for all devices of that kind.
     devices: tuple[str, ...] = ()
     # 0: never timed.
     load_seconds: float = 0.0
+
+    def places(self, devices: Iterable[str]) -> tuple[str, ...]:
+        """Those of the devices on which the grade can run."""
+        return tuple(
+            device
+            for device in devices
+            if not self.devices or device in self.devices or device.partition(":")[0] in self.devices
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import sys
 from typing import TYPE_CHECKING
 
 from milimo.v1 import image_pb2_grpc, worker_pb2_grpc
 from milimo_runtime.jobs import JobKind
 from milimo_runtime.model_process import open_model_process
-from milimo_runtime.server import Served, serve
+from milimo_runtime.server import Served, run
 from milimo_runtime.settings import ServiceSettings
 from milimo_runtime.worker import open_worker
 from milimo_runtime.worker_service import WorkerService
@@ -27,8 +27,8 @@ SERVICES = ("milimo.v1.ImageService", "milimo.v1.WorkerService")
 WORKFLOW_VERSION = 1
 
 
-def main() -> None:
-    """Serves until SIGTERM."""
+def main() -> int:
+    """Serves until SIGTERM; returns the exit status."""
     settings = ServiceSettings()
 
     @contextlib.asynccontextmanager
@@ -47,8 +47,8 @@ def main() -> None:
             worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerService(worker), server)
             yield Served(services=SERVICES, drain=worker.drain)
 
-    asyncio.run(serve(name="image", address=settings.image_address, settings=settings, setup=setup))
+    return run(name="image", address=settings.image_address, settings=settings, setup=setup)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

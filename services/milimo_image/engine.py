@@ -53,7 +53,8 @@ def generate(
 
     One at a time, so that memory does not grow with the batch, each can be kept as soon as it is there, and each is the
     same image that its seed alone gives. The transformer runs `plan.steps · plan.forwards_per_step` times for each.
-    What the observer raises ends the work; nothing is decoded then. Raises `Unimplemented` before any work for what
+    What the observer raises ends the work; nothing is decoded then. The plan's notices are the caller's to tell; that
+    the prompt is too long shows only here, and is told with image 0. Raises `Unimplemented` before any work for what
     this engine cannot do yet.
     """
     if request.references:
@@ -68,11 +69,10 @@ def generate(
 def _generate(
     models: ImageModels, request: ImageRequest, plan: ImagePlan, observer: Observer, *, prompts: PromptCache, first: int
 ) -> Iterator[GeneratedImage]:
-    for notice in plan.notices:
-        observer.notice(notice.code, notice.text)
     observer.begin(ENCODE_PROMPT, 1)
     prompt = embed_prompt(models, request.prompt, prompts)
-    if prompt.is_truncated:
+    # Each image of a batch may be a call of its own, with the same prompt: the first one tells.
+    if prompt.is_truncated and first == 0:
         observer.notice(
             "PROMPT_TRUNCATED",
             f"the prompt has {prompt.tokens} tokens; the text encoder read the first {prompt.states.shape[1]}",

@@ -9,10 +9,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from milimo_runtime.errors import ModelMissing
+from milimo_runtime.observer import unwatched
 from milimo_runtime.vision_ops import prepare_torchvision
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
@@ -54,11 +55,12 @@ class ImageModels:
         return sum(self.weight_bytes.values())
 
 
-def load_image_models(root: Path, devices: DevicePlan) -> ImageModels:
+def load_image_models(root: Path, devices: DevicePlan, check: Callable[[], None] = unwatched) -> ImageModels:
     """Loads the checkpoint at `root` onto the devices of the plan.
 
     Only safetensors are read. Layers of the text encoder past the last one used, its final norm and its language model
-    head are not loaded. Raises `ModelMissing` when a file is missing or damaged.
+    head are not loaded. `check` is called before each part and may raise, which ends the load. Raises `ModelMissing`
+    when a file is missing or damaged.
     """
     _check_files(root)
     prepare_torchvision()
@@ -67,8 +69,11 @@ def load_image_models(root: Path, devices: DevicePlan) -> ImageModels:
     from transformers import AutoTokenizer
 
     try:
+        check()
         transformer = _placed(Flux2Transformer2DModel, root, "transformer", devices)
+        check()
         vae = _placed(AutoencoderKLFlux2, root, "vae", devices)
+        check()
         text_encoder, prompt_layers = _load_text_encoder(root, transformer.config.joint_attention_dim, devices)
         tokenizer = AutoTokenizer.from_pretrained(root / "tokenizer", local_files_only=True)
     except (OSError, SafetensorError) as error:

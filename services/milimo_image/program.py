@@ -16,12 +16,11 @@ from milimo_image.plan import plan_image
 from milimo_image.request import ImageFormat
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from milimo_runtime.device import DevicePlan
     from milimo_runtime.job_run import JobObserver, JobRun
-    from milimo_runtime.lease_terms import Grant
     from milimo_runtime.model_process import ModelProcess
     from milimo_runtime.registry import InstalledModel
 
@@ -48,12 +47,12 @@ class LoadedImage:
         return self.models.total_bytes
 
 
-def load(installed: InstalledModel, devices: DevicePlan, grant: Grant) -> LoadedImage:
-    """Loads the checkpoint for what was granted. Imports torch and diffusers. Raises ModelMissing."""
+def load(installed: InstalledModel, devices: DevicePlan, check: Callable[[], None]) -> LoadedImage:
+    """Loads the checkpoint as the plan says. Imports torch and diffusers. Raises ModelMissing and what `check` does."""
     from milimo_image.models import load_image_models
     from milimo_image.prompts import prompt_cache
 
-    return LoadedImage(models=load_image_models(installed.root, devices), prompts=prompt_cache())
+    return LoadedImage(models=load_image_models(installed.root, devices, check), prompts=prompt_cache())
 
 
 def is_distilled(installed: InstalledModel) -> bool:

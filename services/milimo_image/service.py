@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from milimo.v1 import image_pb2, image_pb2_grpc
@@ -50,8 +51,10 @@ class ImageService(image_pb2_grpc.ImageServiceServicer):
     ) -> AsyncIterator[jobs_pb2.JobEvent]:
         """Takes the job in and streams its events."""
         job = await self._submit(request.project_id, request.image, request.request_id)
-        async for event in watch(self._worker.store, self._worker.feed, job.id, previews=request.previews):
-            yield event
+        events = watch(self._worker.store, self._worker.feed, job.id, previews=request.previews)
+        async with contextlib.aclosing(events):
+            async for event in events:
+                yield event
 
     async def _submit(self, project_id: str, image: image_pb2.ImageParameters, request_id: str) -> Job:
         parameters = await asyncio.to_thread(self._planned, image)

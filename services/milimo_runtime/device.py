@@ -2,13 +2,18 @@
 
 One table, by device, so that no `if device == "mps"` stands elsewhere. The module names element types by string and
 imports torch only to detect what is at hand: a plan is pure and can be asserted for a device that is not there.
+
+Devices have ids such as "cuda:1", "mps:0" and "cpu:0", as the arbiter grants them; what stands before the colon is the
+kind.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
+
+from milimo_runtime.errors import FailedPrecondition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,6 +21,22 @@ if TYPE_CHECKING:
     import torch
 
 DeviceKind = Literal["cuda", "mps", "cpu"]
+
+# Grades of manifests, and the element type in which each has its weights. Other grades cannot be loaded.
+ELEMENT_TYPES: Mapping[str, str] = MappingProxyType({"bf16": "bfloat16", "fp16": "float16", "float32": "float32"})
+
+
+class GradeUnknown(FailedPrecondition):
+    """A model's manifest offers a grade in which no loader can load it."""
+
+    default_reason = "GRADE_UNKNOWN"
+
+    def __init__(self, model: str, *grades: str) -> None:
+        super().__init__(
+            f"the model {model} cannot be loaded as {', '.join(map(repr, grades))}: footprints that can be are "
+            f"{', '.join(ELEMENT_TYPES)}; add one of them to its model.toml",
+            metadata={"model": model, "footprints": ",".join(grades)},
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,7 +56,7 @@ class Placement:
 
 @dataclass(frozen=True, kw_only=True)
 class DevicePlan:
-    """How the models run on one kind of device.
+    """How the models run on a device.
 
     `parts` maps "model.part" to its placement; a part that is not listed uses `default`.
     """
@@ -44,6 +65,8 @@ class DevicePlan:
     default: Placement
     parts: Mapping[str, Placement] = field(default_factory=lambda: MappingProxyType({}))
     allows_fp8: bool = False
+    # Element types that the device lacks, and what stands in for them.
+    casts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     # Reference images for one generation, and pixels of each when there are several.
     max_references: int = 10
     reference_pixels_single: int = 2024 * 2024
@@ -64,13 +87,14 @@ _PLANS: Mapping[DeviceKind, DevicePlan] = {
         default=Placement(device="mps", dtype="float16"),
         parts=MappingProxyType(
             {
-                # bfloat16 weights of LTX-2 are cast; its VAE decodes to black frames below float32.
+                # LTX-2's VAE decodes to black frames below float32.
                 "ltx-2.vae": Placement(device="mps", dtype="float32"),
                 # FLUX.2 gives NaN below float32, and its decoder gives black images on the device.
                 "flux-2.transformer": Placement(device="mps", dtype="float32"),
                 "flux-2.vae": Placement(device="cpu", dtype="float32"),
             }
         ),
+        casts=MappingProxyType({"bfloat16": "float16"}),
         max_references=3,
         reference_pixels_single=768 * 768,
         reference_pixels_several=768 * 768,
@@ -81,9 +105,47 @@ _PLANS: Mapping[DeviceKind, DevicePlan] = {
 }
 
 
-def device_plan(kind: DeviceKind) -> DevicePlan:
-    """The plan for a kind of device."""
-    return _PLANS[kind]
+def device_kind(device: str) -> DeviceKind:
+    """The kind of a device's id: "cuda" of "cuda:1". Raises ValueError when there is no such kind."""
+    name = device.partition(":")[0]
+    for kind in get_args(DeviceKind):
+        if name == kind:
+            return kind  # type: ignore[no-any-return]
+    raise ValueError(f"models run on {', '.join(get_args(DeviceKind))}, not on {device!r}")
+
+
+def torch_device(device: str) -> str:
+    """The device as torch calls it: it numbers those of CUDA only; of the others there is one."""
+    kind = device_kind(device)
+    return device if kind == "cuda" else kind
+
+
+def device_plan(device: str) -> DevicePlan:
+    """The plan for a device by its id, such as "cuda:1", or for a kind of device. Raises ValueError for others."""
+    plan = _PLANS[device_kind(device)]
+
+    def there(placement: Placement) -> Placement:
+        # What is kept off the device stays off it.
+        return replace(placement, device=torch_device(device)) if placement.device == plan.kind else placement
+
+    return replace(
+        plan,
+        default=there(plan.default),
+        parts=MappingProxyType({part: there(placement) for part, placement in plan.parts.items()}),
+    )
+
+
+def granted_plan(device: str, grade: str, *, model: str) -> DevicePlan:
+    """The plan for a model that was granted a device, in a grade of its manifest.
+
+    The weights have the grade's element type, except for parts that compute right in another one only. Raises
+    GradeUnknown.
+    """
+    if grade not in ELEMENT_TYPES:
+        raise GradeUnknown(model, grade)
+    plan = device_plan(device)
+    dtype = ELEMENT_TYPES[grade]
+    return replace(plan, default=replace(plan.default, dtype=plan.casts.get(dtype, dtype)))
 
 
 def detect_device() -> DeviceKind:

@@ -91,6 +91,11 @@ class DurableEngine:
         return Known.OPEN if status.app_version in (None, self._version) else Known.OUTDATED
 
     @staticmethod
+    def resume(job_id: str) -> None:
+        """Takes up a workflow of this process that was left in the middle. Blocks for a commit."""
+        DBOS.resume_workflow(job_id)
+
+    @staticmethod
     def step(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Runs `work` as a durable step of the current workflow and returns its JSON outcome, now or on recovery."""
         return DBOS.run_step({"name": name}, work)

@@ -19,7 +19,7 @@ from grpc_status import rpc_status
 
 from milimo_runtime import statuses, telemetry
 from milimo_runtime.errors import DeadlineExceeded, FieldViolation, MilimoError
-from milimo_runtime.limits import UNARY_SECONDS, UPLOAD_SECONDS
+from milimo_runtime.limits import MESSAGE_BYTES, UNARY_SECONDS, UPLOAD_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -37,6 +37,13 @@ class InvalidRequest(MilimoError):
 
     status = "INVALID_ARGUMENT"
     default_reason = "INVALID_FIELD"
+
+
+class ResponseTooLarge(MilimoError):
+    """The answer does not fit into one message: ask for less, such as a smaller page."""
+
+    status = "RESOURCE_EXHAUSTED"
+    default_reason = "RESPONSE_TOO_LARGE"
 
 
 def _path(violation: protovalidate.Violation) -> str:
@@ -120,15 +127,15 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             async with self._conversation(method, context):
                 try:
                     async with asyncio.timeout(limit) as deadline:
-                        return await inner(_checked(request, handler), context)
+                        return _fitting(await inner(_checked(request, handler), context), handler)
                 except TimeoutError as error:
                     if not deadline.expired():
                         raise
                     raise DeadlineExceeded(f"the call took longer than {limit:g} s, the server's limit") from error
 
         if handler.request_streaming:
-            return grpc.stream_unary_rpc_method_handler(call, handler.request_deserializer, handler.response_serializer)
-        return grpc.unary_unary_rpc_method_handler(call, None, handler.response_serializer)
+            return grpc.stream_unary_rpc_method_handler(call, handler.request_deserializer)
+        return grpc.unary_unary_rpc_method_handler(call)
 
     def _streaming(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
         inner: Any = handler.stream_stream if handler.request_streaming else handler.unary_stream
@@ -141,13 +148,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                 contextlib.aclosing(inner(_checked(request, handler), context)) as responses,
             ):
                 async for response in responses:
-                    await context.write(response)
+                    await context.write(_fitting(response, handler))
 
         if handler.request_streaming:
-            return grpc.stream_stream_rpc_method_handler(
-                call, handler.request_deserializer, handler.response_serializer
-            )
-        return grpc.unary_stream_rpc_method_handler(call, None, handler.response_serializer)
+            return grpc.stream_stream_rpc_method_handler(call, handler.request_deserializer)
+        return grpc.unary_stream_rpc_method_handler(call)
 
     @contextlib.asynccontextmanager
     async def _conversation(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[None]:
@@ -203,6 +208,18 @@ async def _checked_stream(requests: AsyncIterator[Message]) -> AsyncIterator[Mes
     async for request in requests:
         check_request(request)
         yield request
+
+
+def _fitting(response: Any, handler: grpc.RpcMethodHandler[Any, Any]) -> bytes:
+    """The response as it travels. Raises ResponseTooLarge: gRPC itself would end the call with a bare status."""
+    serialize: Callable[[Any], bytes] | None = handler.response_serializer
+    data: bytes = serialize(response) if serialize else response
+    if len(data) > MESSAGE_BYTES:
+        raise ResponseTooLarge(
+            f"the answer has {len(data)} bytes, and a message has at most {MESSAGE_BYTES}: ask for less at once, "
+            "such as a smaller page_size, a part of the script, or a smaller image"
+        )
+    return data
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], status: status_pb2.Status) -> None:

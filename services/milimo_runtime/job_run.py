@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Protocol, TypeVar
 
+from sqlalchemy.exc import InterfaceError, OperationalError
+
 from milimo_runtime.database import now
 from milimo_runtime.durable import DurableEngine
 from milimo_runtime.errors import MilimoError
@@ -55,6 +57,14 @@ def _nobody() -> None:
 
 class JobDraining(BaseException):
     """The process is going down: the job is left as it is and taken up after the restart. Not an error of the job."""
+
+
+# What SQLAlchemy raises when the database cannot be reached or is too busy; anything else is a defect.
+DATABASE_AWAY: Final = (OperationalError, InterfaceError)
+
+
+class DatabaseAway(BaseException):
+    """The database does not answer: the job is left as it is and taken up when it does. Not an error of the job."""
 
 
 class JobFailed(Exception):
@@ -174,7 +184,11 @@ class JobRun:
         for number in range(_LEASE_ATTEMPTS):
 
             def attempt() -> dict[str, Any]:
-                return self._outcome(residency, stages, work)
+                try:
+                    return self._outcome(residency, stages, work)
+                except DATABASE_AWAY as error:
+                    # An Exception would be recorded as the step's end.
+                    raise DatabaseAway from error
 
             outcome = DurableEngine.step(f"{name}#{number}", attempt)
             if "done" in outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, update
+from sqlalchemy import delete, select, update
 from sqlalchemy.exc import IntegrityError
 
 from milimo_runtime.assets import Asset, assets_of_job, from_row, new_id, require_project, to_row
@@ -242,6 +242,20 @@ class JobStore:
                 row.error = {**asdict(failure), "details": list(failure.details)}
                 return _append(session, row, Failed(failure=failure))
             return _append(session, row, StateChanged(attempt=attempt))
+
+    def remove_partial(self, job_id: str, attempt: int) -> Sequence[Asset]:
+        """Removes the rows of what a cancelled job has stored, unless it was to be kept. Raises JobTakenOver.
+
+        Returns:
+            What was removed: its files can go.
+        """
+        with self._database.write() as session:
+            row = _owned(session, job_id, attempt)
+            if row.keep_partial:
+                return ()
+            removed = assets_of_job(session, job_id)
+            session.execute(delete(AssetRow).where(AssetRow.job_id == job_id))
+            return removed
 
     def request_cancel(self, job_id: str, *, keep_partial: bool) -> Job:
         """Marks the job as to be cancelled; one that has ended stays as it is. Raises NotFound."""

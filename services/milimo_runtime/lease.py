@@ -209,23 +209,31 @@ class Lease:
         self._sent[self._sequence] = self._clock()
         await self._write(heartbeat(self._sequence, self._measure()))
 
-    async def release(self, peak_bytes: int = 0) -> None:
-        """Tells the arbiter that the memory is free, also after the lease was lost.
+    async def release(self, peak_bytes: int = 0, *, patience_s: float | None = None) -> bool:
+        """Tells the arbiter that the memory is free, also after the lease was lost. Returns whether the arbiter knows.
 
-        Returns when the arbiter knows, or after a TTL without an answer: then it is told when it answers again.
+        Without an answer for `patience_s` seconds, by default a TTL, it is told when it answers again.
         """
         self._releasing = peak_bytes
-        await self._say_release()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._ttl):
+            # Where even writing takes so long, the call is given up and another one is opened.
+            async with asyncio.timeout(self._ttl if patience_s is None else patience_s):
+                await self._say_release()
                 await self._over.wait()
+        return self._over.is_set()
 
     def release_soon(self) -> None:
         """Releases without being waited for."""
-        self._tasks.append(asyncio.create_task(self.release()))
+
+        async def released() -> None:
+            await self.release()
+
+        self._tasks.append(asyncio.create_task(released()))
 
     async def abandon(self) -> None:
-        """Ends the conversation without a release, as if the process had died."""
+        """Ends the conversation without a release, as if the process had died: the lease is lost at once."""
+        self._lost = self._lost or "its holder has given it up"
+        log.info("lease given up", extra={"action": "lease_given_up", "lease_id": self.grant.lease_id})
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

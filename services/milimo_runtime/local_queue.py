@@ -15,6 +15,8 @@ class LocalWaiter:
     order: tuple[int, int]
     job_id: str = field(compare=False)
     told: QueuePlace | None = field(default=None, compare=False)
+    # It should look up at once, whatever its place.
+    woken: bool = field(default=False, compare=False)
 
 
 class LocalQueue:
@@ -38,6 +40,12 @@ class LocalQueue:
     def remove(self, waiter: LocalWaiter) -> None:
         """A job has its turn, or goes."""
         self._waiters.remove(waiter)
+
+    def wake(self, job_id: str) -> None:
+        """Has the job look up, if it waits."""
+        for waiter in self._waiters:
+            if waiter.job_id == job_id:
+                waiter.woken = True
 
     def is_next(self, waiter: LocalWaiter) -> bool:
         """Whether nobody is ahead."""

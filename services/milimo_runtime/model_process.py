@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import shutil
 import sys
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from milimo_runtime.database import Database
-from milimo_runtime.device import DeviceKind, DevicePlan, detect_device, device_plan
+from milimo_runtime.device import ELEMENT_TYPES, DevicePlan, GradeUnknown, detect_device, device_plan, granted_plan
 from milimo_runtime.job_feed import JobFeed
 from milimo_runtime.job_store import JobStore
 from milimo_runtime.lease_stream import arbiter_channel
@@ -27,8 +28,11 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
+    from milimo_runtime.device import DeviceKind
     from milimo_runtime.lease_terms import Grant
     from milimo_runtime.settings import ServiceSettings
+
+log = logging.getLogger(__name__)
 
 
 class Loaded(Protocol):
@@ -56,9 +60,23 @@ class ModelHost(Generic[M]):
         registry: Registry,
         channel: grpc.aio.Channel,
         loop: asyncio.AbstractEventLoop,
-        load: Callable[[InstalledModel, DevicePlan, Grant], M],
-        device: str,
+        load: Callable[[InstalledModel, DevicePlan, Callable[[], None]], M],
+        device: Literal["auto"] | DeviceKind,
+        drain_s: float,
     ) -> None:
+        """Nothing is asked for or loaded yet.
+
+        Args:
+            name: of the model, in the registry.
+            tenant: who asks for memory, such as "video".
+            registry: knows the installed models.
+            channel: to the arbiter. The host closes it.
+            loop: the running loop that owns `channel`.
+            load: builds the model as a plan says, in a job's thread. Calls its last argument between the model's
+                parts, and lets pass what that raises: the job was cancelled, or the lease is lost.
+            device: where models may run.
+            drain_s: seconds that a turn may still take when the host is closed.
+        """
         self._name = name
         self._tenant = tenant
         self._registry = registry
@@ -66,61 +84,84 @@ class ModelHost(Generic[M]):
         self._loop = loop
         self._load = load
         self._device = device
+        self._drain_s = drain_s
         self._lock = threading.Lock()
         self._residency: Residency[M] | None = None
+        # How the model runs, or ran last.
+        self._plan: DevicePlan | None = None
         self._weight_bytes = 0
 
     def installed(self) -> InstalledModel:
         """The model's manifest and folder, with all files. Raises ModelMissing."""
         return self._registry.require(self._name)
 
-    def devices(self) -> DevicePlan:
-        """How the model runs on the device at hand. Imports torch when the device is to be detected."""
-        kind: DeviceKind = detect_device() if self._device == "auto" else self._device  # type: ignore[assignment]
-        plan = device_plan(kind)
-        os.environ.update(plan.environment)
-        return plan
+    def kind(self) -> DeviceKind:
+        """The kind of device that the model runs on. Imports torch when it is to be detected."""
+        return detect_device() if self._device == "auto" else self._device
 
     def residency(self) -> Residency[M]:
-        """The weights and their lease. Raises ModelMissing."""
+        """The weights and their lease. Raises ModelMissing, GradeUnknown."""
         with self._lock:
             if self._residency is None:
                 installed = self.installed()
-                devices = self.devices()
+                kind = self.kind()
+                os.environ.update(device_plan(kind).environment)
                 self._residency = Residency(
                     loop=self._loop,
                     channel=self._channel,
                     tenant=self._tenant,
-                    grades=[
-                        Grade(name=footprint.name, bytes=footprint.bytes) for footprint in installed.manifest.footprints
-                    ],
-                    load=lambda grant: self._loaded(installed, devices, grant),
-                    measure=lambda: self._measure(devices.kind),
+                    grades=grades_of(installed, kind),
+                    load=lambda grant, check: self._loaded(installed, grant, check),
+                    measure=self._measure,
                 )
             return self._residency
 
-    def _loaded(self, installed: InstalledModel, devices: DevicePlan, grant: Grant) -> M:
-        model = self._load(installed, devices, grant)
+    def _loaded(self, installed: InstalledModel, grant: Grant, check: Callable[[], None]) -> M:
+        self._weight_bytes = 0
+        self._plan = granted_plan(grant.device, grant.grade, model=installed.full_name)
+        model = self._load(installed, self._plan, check)
         self._weight_bytes = model.weight_bytes
         return model
 
-    def _measure(self, kind: DeviceKind) -> int:
+    def _measure(self) -> int:
         """Bytes on the device: what torch's allocator holds, on a CPU the weights, which is all that it keeps."""
         torch: Any = sys.modules.get("torch")
-        if torch is None:
+        plan = self._plan
+        if torch is None or plan is None:
             return 0
-        if kind == "cuda":
-            return int(torch.cuda.memory_reserved())
-        if kind == "mps":
+        if plan.kind == "cuda":
+            return int(torch.cuda.memory_reserved(plan.default.device))
+        if plan.kind == "mps":
             return int(torch.mps.driver_allocated_memory())
         residency = self._residency
         return self._weight_bytes if residency is not None and residency.grant is not None else 0
 
     async def close(self) -> None:
-        """Drops the weights and gives the lease back."""
+        """Drops the weights and gives the lease back; a turn in progress has the drain's time to end."""
         if self._residency is not None:
-            await self._residency.close()
+            await self._residency.close(self._drain_s)
         await self._channel.close()
+
+
+def grades_of(installed: InstalledModel, kind: DeviceKind) -> list[Grade]:
+    """The ways to run a model on devices of one kind: those of its footprints that can be loaded.
+
+    Raises GradeUnknown when there are none.
+    """
+    footprints = installed.manifest.footprints
+    unknown = [footprint.name for footprint in footprints if footprint.name not in ELEMENT_TYPES]
+    if len(unknown) == len(footprints):
+        raise GradeUnknown(installed.full_name, *unknown)
+    if unknown:
+        log.warning(
+            "footprints are left out that cannot be loaded",
+            extra={"action": "grades_left_out", "model": installed.full_name, "footprints": unknown},
+        )
+    return [
+        Grade(name=footprint.name, bytes=footprint.bytes, devices=(kind,))
+        for footprint in footprints
+        if footprint.name not in unknown
+    ]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,10 +183,12 @@ async def open_model_process(
     service: str,
     model: str,
     settings: ServiceSettings,
-    load: Callable[[InstalledModel, DevicePlan, Grant], M],
+    load: Callable[[InstalledModel, DevicePlan, Callable[[], None]], M],
 ) -> AsyncIterator[ModelProcess[M]]:
     """Opens what the process `service` needs to run `model`; closes it again, the lease given back."""
     loop = asyncio.get_running_loop()
+    # As the arbiter numbers devices. Read by CUDA when it first looks for some.
+    os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     if settings.torch_threads is not None:
         # Read by OpenMP when torch is imported, which happens later.
         os.environ["OMP_NUM_THREADS"] = str(settings.torch_threads)
@@ -164,6 +207,7 @@ async def open_model_process(
         loop=loop,
         load=load,
         device=settings.device,
+        drain_s=settings.drain_seconds,
     )
     try:
         yield ModelProcess(

@@ -14,6 +14,10 @@ class JobCancelled(Exception):
     """The job was cancelled: unwind at once, do not decode, do not save."""
 
 
+def unwatched() -> None:
+    """A check for work that nobody can stop."""
+
+
 class Observer(Protocol):
     """The listener that an engine reports to, from the thread that computes.
 

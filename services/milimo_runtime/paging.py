@@ -1,4 +1,4 @@
-"""Pages of a list, newest first: at most so many, and a token that continues behind the last one."""
+"""Pages of a list, newest first: at most so many, no more than fit a message, and a token that goes on behind them."""
 
 from __future__ import annotations
 
@@ -11,18 +11,23 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from sqlalchemy import tuple_
 
 from milimo_runtime.errors import InvalidArgument
-from milimo_runtime.limits import PAGE_SIZE
+from milimo_runtime.limits import MESSAGE_BYTES, PAGE_SIZE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from google.protobuf.message import Message
     from sqlalchemy import ColumnElement
     from sqlalchemy.orm import InstrumentedAttribute
 
 T = TypeVar("T")
+M = TypeVar("M", bound="Message")
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+# Of a message: the token, and for each item its tag and length.
+_TOKEN_BYTES: Final = 1024
+_ITEM_BYTES: Final = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +67,24 @@ def page_size(asked: int) -> int:
     return asked or PAGE_SIZE
 
 
-def cut(found: Sequence[T], size: int, token: Callable[[T], str]) -> tuple[Sequence[T], str]:
-    """A page of `found`, which was read with a limit of `size` + 1, and the token of the next; "" on the last page."""
-    page = found[:size]
-    return page, token(page[-1]) if len(found) > size else ""
+def cut(
+    found: Sequence[T],
+    size: int,
+    token: Callable[[T], str],
+    message: Callable[[T], M],
+    *,
+    max_bytes: int = MESSAGE_BYTES,
+) -> tuple[Sequence[M], str]:
+    """A page of `found`, which was read with a limit of `size` + 1, and the token of the next; "" on the last page.
+
+    It ends early when its messages would take more than `max_bytes`; one item is always on it.
+    """
+    page: list[M] = []
+    left = max_bytes - _TOKEN_BYTES
+    for item in found[:size]:
+        made = message(item)
+        left -= made.ByteSize() + _ITEM_BYTES
+        if page and left < 0:
+            break
+        page.append(made)
+    return page, token(found[len(page) - 1]) if len(found) > len(page) else ""

@@ -68,6 +68,11 @@ class InstalledModel:
     manifest: Manifest
     root: Path
 
+    @property
+    def full_name(self) -> str:
+        """Family and name, such as "tiny/ltx-2"."""
+        return f"{self.manifest.family}/{self.manifest.name}"
+
     def check(self, *, hashes: bool = False) -> Sequence[FileStatus]:
         """Looks at every file: its size, and with `hashes` its content, which takes seconds per gigabyte."""
         return [FileStatus(file=file, status=self._status(file, hashes)) for file in self.manifest.files]
@@ -79,8 +84,7 @@ class InstalledModel:
             named = ", ".join(f"{found.file.path} ({found.status})" for found in wrong[:3])
             more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
             raise ModelMissing(
-                f"the model {self.manifest.family}/{self.manifest.name} is incomplete: {named}{more}. "
-                f"{self.manifest.advice}",
+                f"the model {self.full_name} is incomplete: {named}{more}. {self.manifest.advice}",
                 metadata={"model": self.manifest.name, "family": self.manifest.family},
             )
 

@@ -11,10 +11,12 @@ import contextlib
 import logging
 import threading
 import time
-from typing import TYPE_CHECKING, Final, Generic, TypeVar
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from milimo_runtime.lease import Lease, acquire, withdraw
+from milimo_runtime.lease import Lease, acquire
 from milimo_runtime.lease_terms import Claim, Grade, Grant, LeaseLost, Priority, QueuePlace
+from milimo_runtime.lease_wait import PATIENCE_S, wait_for_lease
 from milimo_runtime.local_queue import LocalQueue, LocalWaiter
 from milimo_runtime.memory import Departure, clear_ended_frames, give_back
 from milimo_runtime.turn import Turn
@@ -29,10 +31,12 @@ log = logging.getLogger(__name__)
 M = TypeVar("M")
 T = TypeVar("T")
 
-# A job that waits looks this often, in seconds, whether it was cancelled, unless `wake` tells it sooner.
-_PATIENCE_S: Final = 0.5
 # How long the weights of a turn that has ended may still be referred to, in seconds.
 _DEPARTURE_S: Final = 30.0
+# How long the last turn may take to end when the residency is closed, and then the arbiter to answer, in seconds. An
+# arbiter that does not answer learns the same from the end of the stream.
+_CLOSE_S: Final = 20.0
+_FAREWELL_S: Final = 1.0
 # Stands for a job while weights are dropped that nobody uses.
 _HOUSEKEEPING: Final = "housekeeping"
 
@@ -51,7 +55,7 @@ class Residency(Generic[M]):
         channel: grpc.aio.Channel,
         tenant: str,
         grades: Sequence[Grade],
-        load: Callable[[Grant], M],
+        load: Callable[[Grant, Callable[[], None]], M],
         measure: Callable[[], int | None] = lambda: None,
         min_hold_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
@@ -63,7 +67,9 @@ class Residency(Generic[M]):
             channel: to the arbiter.
             tenant: who asks, such as "video".
             grades: the ways to run the model, in order of preference.
-            load: builds the model for what was granted, in the job's thread. The result belongs to the residency.
+            load: builds the model for what was granted, in the job's thread. The result belongs to the residency. Calls
+                its second argument between the model's parts, and lets pass what that raises: the job was cancelled,
+                or the lease is lost.
             measure: bytes on the device that the tenant's allocator has now; None when it cannot tell. Must be quick.
             min_hold_s: how long freshly loaded weights are kept before a turn is asked to yield.
             clock: seconds on a monotonic clock.
@@ -81,7 +87,8 @@ class Residency(Generic[M]):
         self._waiters = LocalQueue(tenant)
         # The job whose turn it is; "housekeeping" while weights are dropped that nobody uses.
         self._current: str | None = None
-        self._woken: set[str] = set()
+        # Whether it was woken: it may wait for the arbiter.
+        self._woken = False
         self._model: M | None = None
         self._lease: Lease | None = None
         self._peak = 0
@@ -100,9 +107,14 @@ class Residency(Generic[M]):
             return None if self._model is None or self._lease is None else self._lease.grant
 
     def wake(self, job_id: str) -> None:
-        """Has a waiting job call its `on_waiting` at once, which may then raise because the job was cancelled."""
+        """Has a waiting job call its `on_waiting` at once, which may then raise because the job was cancelled.
+
+        Nothing comes of it when that job does not wait.
+        """
         with self._condition:
-            self._woken.add(job_id)
+            self._waiters.wake(job_id)
+            if self._current == job_id:
+                self._woken = True
             self._condition.notify_all()
 
     @contextlib.contextmanager
@@ -117,8 +129,9 @@ class Residency(Generic[M]):
         Args:
             job_id: of the job; it has one turn at a time.
             priority: order among the jobs of this process, and in the arbiter's queue.
-            on_waiting: called from this thread with each new place in a queue, and about twice a second while the job
-                waits. What it raises leaves the queue at once and passes.
+            on_waiting: called from this thread with each new place in a queue, about twice a second while the job
+                waits, and between the parts of a model that is loaded. What it raises leaves the queue at once, or
+                drops what was loaded so far, and passes.
 
         Raises:
             LeaseLost: from `Turn.check`, and here when the lease was lost while the model was loaded.
@@ -138,8 +151,6 @@ class Residency(Generic[M]):
             failure = error
             raise
         finally:
-            with self._condition:
-                self._woken.discard(job_id)
             self._end_turn(failure)
             failure = None
 
@@ -155,12 +166,12 @@ class Residency(Generic[M]):
                     if self._takes_turn(waiter):
                         return
                     place = self._waiters.place(waiter, self._current)
-                    if place == waiter.told and job_id not in self._woken:
-                        self._condition.wait(_PATIENCE_S)
+                    if place == waiter.told and not waiter.woken:
+                        self._condition.wait(PATIENCE_S)
                         if self._takes_turn(waiter):
                             return
                     waiter.told = place
-                    self._woken.discard(job_id)
+                    waiter.woken = False
                 on_waiting(place)
         except BaseException:
             with self._condition:
@@ -177,15 +188,19 @@ class Residency(Generic[M]):
 
     def _takes_turn(self, waiter: LocalWaiter) -> bool:
         """Makes the waiter's job the current one if it is its turn. The condition is held."""
-        if self._closed:
-            raise LeaseLost(f"{self._tenant} is shutting down")
+        self._check_open()
         if self._current is not None or not self._waiters.is_next(waiter):
             return False
         self._waiters.remove(waiter)
         self._current = waiter.job_id
+        self._woken = waiter.woken
         # Those behind it have a new place.
         self._condition.notify_all()
         return True
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise LeaseLost(f"{self._tenant} is shutting down")
 
     def _resident(self, job_id: str, priority: Priority, on_waiting: Callable[[QueuePlace], None]) -> tuple[Lease, M]:
         """The model on a lease that is held, from the last turn or loaded now. This job is the current one."""
@@ -197,7 +212,7 @@ class Residency(Generic[M]):
         self._see_off(self._let_go())
         lease = self._acquire(job_id, priority, on_waiting)
         try:
-            model = self._load_on(lease)
+            model = self._load_on(lease, on_waiting)
         except BaseException as error:
             clear_ended_frames(error)
             self._see_off(self._let_go())
@@ -207,10 +222,17 @@ class Residency(Generic[M]):
         self._post(lease.report())
         return lease, model
 
-    def _load_on(self, lease: Lease) -> M:
-        lease.check()
+    def _load_on(self, lease: Lease, on_waiting: Callable[[QueuePlace], None]) -> M:
+        place = QueuePlace(position=0, reason=f"{self._tenant} loads its weights")
+
+        def check() -> None:
+            on_waiting(place)
+            self._check_open()
+            lease.check()
+
+        check()
         started = self._clock()
-        model = self._load(lease.grant)
+        model = self._load(lease.grant, check)
         # A holder that was paused while it loaded must not go on with what is somebody else's by now.
         lease.check()
         self._remember_load(lease.grant, self._clock() - started)
@@ -225,47 +247,26 @@ class Residency(Generic[M]):
             min_hold_s=self._min_hold_s,
             job_id=job_id,
         )
-        news: list[QueuePlace] = [QueuePlace(position=0, reason="asks the arbiter")]
 
-        def on_queued(place: QueuePlace) -> None:
-            with self._condition:
-                news[0] = place
-                self._woken.add(job_id)
-                self._condition.notify_all()
-
-        def on_done(_: asyncio.Task[Lease]) -> None:
-            with self._condition:
-                self._condition.notify_all()
-
-        async def begin() -> asyncio.Task[Lease]:
-            task = asyncio.create_task(
-                acquire(
-                    self._channel,
-                    claim,
-                    on_queued=on_queued,
-                    measure=self._measured,
-                    on_change=self._lease_changed,
-                    clock=self._clock,
-                )
+        def ask(on_queued: Callable[[QueuePlace], None]) -> Coroutine[Any, Any, Lease]:
+            return acquire(
+                self._channel,
+                claim,
+                on_queued=on_queued,
+                measure=self._measured,
+                on_change=self._lease_changed,
+                clock=self._clock,
             )
-            task.add_done_callback(on_done)
-            return task
 
-        task = self._on_loop(begin())
-        try:
-            while True:
-                with self._condition:
-                    if not task.done() and job_id not in self._woken:
-                        self._condition.wait(_PATIENCE_S)
-                    if task.done():
-                        break
-                    self._woken.discard(job_id)
-                    place = news[0]
-                on_waiting(place)
-        except BaseException:
-            self._on_loop(withdraw(task))
-            raise
-        lease = task.result()
+        def roused() -> bool:
+            woken, self._woken = self._woken, False
+            return woken or self._closed
+
+        def look(place: QueuePlace) -> None:
+            on_waiting(place)
+            self._check_open()
+
+        lease = wait_for_lease(self._loop, ask, condition=self._condition, roused=roused, look=look)
         with self._condition:
             self._lease = lease
             self._peak = 0
@@ -320,7 +321,9 @@ class Residency(Generic[M]):
                     extra={"action": "weights_kept", "tenant": self._tenant},
                 )
             give_back()
-        self._on_loop(lease.release(self._peak))
+        known = self._on_loop(lease.release(self._peak, patience_s=_FAREWELL_S if self._closed else None))
+        if self._closed and not known:
+            self._on_loop(lease.abandon())
         with self._condition:
             self._lease = None
 
@@ -352,20 +355,9 @@ class Residency(Generic[M]):
 
     def _remember_load(self, grant: Grant, seconds: float) -> None:
         grade = self._grades[grant.grade]
-        self._grades[grant.grade] = Grade(
-            name=grade.name, bytes=grade.bytes, devices=grade.devices, load_seconds=seconds
-        )
-        log.info(
-            "weights loaded",
-            extra={
-                "action": "weights_loaded",
-                "tenant": self._tenant,
-                "grade": grant.grade,
-                "device": grant.device,
-                "fencing_token": grant.fencing_token,
-                "seconds": round(seconds, 3),
-            },
-        )
+        self._grades[grant.grade] = replace(grade, load_seconds=seconds)
+        told = {"action": "weights_loaded", "tenant": self._tenant, "seconds": round(seconds, 3)}
+        log.info("weights loaded", extra={**told, **asdict(grant)})
 
     def _tell_waiting_jobs(self) -> None:
         """Lets the arbiter know how many jobs wait behind the current one: it grants as many turns in a row."""
@@ -381,15 +373,27 @@ class Residency(Generic[M]):
         """Has the loop do something that the caller need not wait for. In the order of the calls."""
         asyncio.run_coroutine_threadsafe(work, self._loop)
 
-    async def close(self) -> None:
-        """Lets the current turn end, drops the weights and releases the lease. Jobs that wait get LeaseLost."""
+    async def close(self, patience_s: float = _CLOSE_S) -> None:
+        """Lets the current turn end, drops the weights and releases the lease. Jobs that wait get LeaseLost.
+
+        A turn that has not ended after `patience_s` seconds is left to itself: it finds its lease lost.
+        """
         with self._condition:
             self._closed = True
             self._condition.notify_all()
-        await asyncio.to_thread(self._close)
-
-    def _close(self) -> None:
+        await asyncio.to_thread(self._close, self._clock() + patience_s)
         with self._condition:
-            self._condition.wait_for(lambda: self._current is None)
+            lease, self._lease = self._lease, None
+        if lease is not None:
+            await lease.abandon()
+
+    def _close(self, until: float) -> None:
+        """Returns when nothing is held any more, or when it is too late."""
+        with self._condition:
+            if not self._condition.wait_for(lambda: self._current is None, max(0.0, until - self._clock())):
+                return
             self._current = _HOUSEKEEPING
         self._end_turn()
+        with self._condition:
+            # Weights that somebody refers to still are seen off elsewhere.
+            self._condition.wait_for(lambda: self._current is None, max(0.0, until - self._clock()))

@@ -17,12 +17,13 @@ from milimo_runtime import telemetry
 from milimo_runtime.channels import SERVER_OPTIONS
 from milimo_runtime.interceptors import CallInterceptor
 from milimo_runtime.logs import configure_logs
+from milimo_runtime.process_lock import process_lock
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
     from contextlib import AbstractAsyncContextManager
 
-    from milimo_runtime.settings import MeshSettings
+    from milimo_runtime.settings import MeshSettings, ServiceSettings
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +94,28 @@ async def serve(
         await server.stop(grace=1.0)
         await calls.settle(_SETTLE_SECONDS)
     log.info("stopped", extra={"action": "stopped"})
+
+
+def run(
+    *,
+    name: str,
+    address: str,
+    settings: ServiceSettings,
+    setup: Callable[[grpc.aio.Server], AbstractAsyncContextManager[Served]],
+) -> int:
+    """`serve` as the body of a process, the only one of its name and executor id in the home folder.
+
+    Returns:
+        The exit status: 1 when it cannot start, told in one line of the log.
+    """
+    configure_logs(name, form=settings.log_format, level=settings.log_level)
+    try:
+        with process_lock(settings.home, f"{name}-{settings.executor_id}"):
+            asyncio.run(serve(name=name, address=address, settings=settings, setup=setup))
+    except OSError as error:
+        log.error("%s cannot start: %s", name, error, extra={"action": "start_failed"})
+        return 1
+    return 0
 
 
 @contextlib.asynccontextmanager

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from milimo_runtime.assets import delete_asset_files
 from milimo_runtime.database import now
 from milimo_runtime.durable import DurableEngine, Known
-from milimo_runtime.errors import Aborted, FailedPrecondition, MilimoError
+from milimo_runtime.errors import Aborted, FailedPrecondition, MilimoError, Unavailable
 from milimo_runtime.failures import failure_of
-from milimo_runtime.job_run import JobDraining, JobFailed, JobRun, Program, Signals
+from milimo_runtime.job_run import DATABASE_AWAY, DatabaseAway, JobDraining, JobFailed, JobRun, Program, Signals
 from milimo_runtime.job_store import JobTakenOver
 from milimo_runtime.jobs import Failure, Job, JobKind, JobState, NewJob
 from milimo_runtime.logs import current_job
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from milimo_runtime.job_feed import JobFeed
     from milimo_runtime.job_store import JobStore
     from milimo_runtime.jobs import JobEvent
+    from milimo_runtime.media import MediaStore
     from milimo_runtime.model_process import ModelProcess
 
 log = logging.getLogger(__name__)
@@ -69,6 +71,7 @@ class Worker:
         address: str,
         store: JobStore,
         feed: JobFeed,
+        media: MediaStore,
         programs: Mapping[JobKind, Program],
         engine_url: str,
         executor_id: str,
@@ -76,13 +79,16 @@ class Worker:
         """Nothing runs before `start`. `address` is where this process answers WorkerService."""
         self.feed = feed
         self.store = store
+        self.address = address
         self._service = service
-        self._address = address
+        self._media = media
         self._programs = programs
         self._speeds = StageSpeeds()
         self._signals: dict[str, Signals] = {}
         # Jobs that a thread of this process works on, or waits with.
         self._running: set[str] = set()
+        # Jobs that were left when the database did not answer.
+        self._left: set[str] = set()
         self._lock = threading.Lock()
         self._draining = False
         self._looking: asyncio.Task[None] | None = None
@@ -92,7 +98,7 @@ class Worker:
 
     async def start(self) -> None:
         """Takes up the jobs that an earlier process left unfinished."""
-        await asyncio.to_thread(self.store.adopt, self._service, self._address)
+        await asyncio.to_thread(self.store.adopt, self._service, self.address)
         await asyncio.to_thread(self._engine.launch)
         await asyncio.to_thread(self._look_after, timedelta(0))
         self._looking = asyncio.create_task(self._keep_looking(), name=f"open jobs of {self._service}")
@@ -103,7 +109,7 @@ class Worker:
         return await asyncio.to_thread(self._submit, new)
 
     def _submit(self, new: NewJob) -> Job:
-        job, created = self.store.submit(new, service=self._service, worker_address=self._address)
+        job, created = self.store.submit(new, service=self._service, worker_address=self.address)
         if created:
             self._publish(self.store.events(job.id))
             self._engine.start(job.id)
@@ -115,6 +121,8 @@ class Worker:
 
     def _notify(self, job_id: str) -> None:
         job = self.store.get(job_id)
+        if job.service != self._service:
+            raise Unavailable(f"the job runs in the {job.service} process; this is {self._service}")
         if job.state.final:
             return
         if job.attempt == 0:
@@ -153,7 +161,11 @@ class Worker:
             case Known.OVER:
                 self._give_up(job.id, JobAbandoned())
             case Known.OPEN:
-                pass
+                with self._lock:
+                    left = job.id in self._left
+                    self._left.discard(job.id)
+                if left:
+                    self._engine.resume(job.id)
 
     def _give_up(self, job_id: str, error: MilimoError) -> None:
         """Ends a job that nothing will go on with."""
@@ -207,6 +219,11 @@ class Worker:
         except JobTakenOver:
             log.info("job taken over or ended", extra={"action": "job_taken_over"})
             return "taken over"
+        except (DatabaseAway, *DATABASE_AWAY) as error:
+            log.warning("job left: the database is away", exc_info=error, extra={"action": "job_left"})
+            with self._lock:
+                self._left.add(job_id)
+            raise DatabaseAway(job_id) from error
         finally:
             with self._lock:
                 self._signals.pop(job_id, None)
@@ -221,7 +238,7 @@ class Worker:
             self._programs[job.kind].run(run)
         except JobCancelled:
             state = JobState.CANCELLED
-        except JobTakenOver:
+        except (JobTakenOver, *DATABASE_AWAY):
             raise
         except JobFailed as error:
             state, failure = JobState.FAILED, error.failure
@@ -231,6 +248,10 @@ class Worker:
         return state
 
     def _finish(self, run: JobRun, state: JobState, failure: Failure | None) -> None:
+        if state is JobState.CANCELLED:
+            # Files after their rows: files without rows can be collected, rows without files would be broken.
+            for asset in self.store.remove_partial(run.job.id, run.job.attempt):
+                delete_asset_files(self._media, asset)
         run.tell(self.store.finish(run.job.id, run.job.attempt, state, failure=failure))
         log.info("job ended", extra={"action": "job_ended", "state": state.value})
 
@@ -252,6 +273,7 @@ async def open_worker(
         address=address,
         store=process.store,
         feed=process.feed,
+        media=process.media,
         programs=programs,
         engine_url=settings.engine_url(service),
         executor_id=settings.executor_id,

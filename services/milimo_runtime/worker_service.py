@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from milimo.v1 import worker_pb2, worker_pb2_grpc
 
-from milimo_runtime.errors import NotFound
+from milimo_runtime.errors import NotFound, Unavailable
 from milimo_runtime.job_messages import event_message, shows_job
 
 if TYPE_CHECKING:
@@ -41,8 +41,11 @@ class WorkerService(worker_pb2_grpc.WorkerServiceServicer):
     async def FollowJob(
         self, request: worker_pb2.FollowJobRequest, context: grpc.aio.ServicerContext[Any, Any]
     ) -> AsyncGenerator[jobs_pb2.JobEvent]:
-        """The events of one job, live."""
+        """The events of one job, live. Raises NotFound, Unavailable (another process runs it)."""
         worker = self._worker
+        job = await asyncio.to_thread(worker.store.get, request.job_id)
+        if job.worker_address != worker.address:
+            raise Unavailable(f"the job runs in the process at {job.worker_address}; this is {worker.address}")
         async with contextlib.aclosing(
             watch(worker.store, worker.feed, request.job_id, after=request.after_sequence, previews=request.previews)
         ) as events:

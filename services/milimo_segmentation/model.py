@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from milimo_runtime.device import DevicePlan
-    from milimo_runtime.lease_terms import Grant
     from milimo_runtime.registry import InstalledModel
 
     from milimo_segmentation.embeddings import EmbeddingCache
@@ -27,10 +28,10 @@ class LoadedSegmentation:
         return self.models.total_bytes
 
 
-def load(installed: InstalledModel, devices: DevicePlan, grant: Grant) -> LoadedSegmentation:
-    """Loads the checkpoints for what was granted. Imports torch and transformers. Raises ModelMissing."""
+def load(installed: InstalledModel, devices: DevicePlan, check: Callable[[], None]) -> LoadedSegmentation:
+    """Loads both models as the plan says. Imports torch and transformers. Raises ModelMissing and what `check` does."""
     from milimo_segmentation.embeddings import embedding_cache
     from milimo_segmentation.models import load_segmentation_models
 
-    models = load_segmentation_models(installed.root / "detector", installed.root / "tracker", devices)
+    models = load_segmentation_models(installed.root / "detector", installed.root / "tracker", devices, check)
     return LoadedSegmentation(models=models, embeddings=embedding_cache())

@@ -7,10 +7,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from milimo_runtime.errors import ModelMissing
+from milimo_runtime.observer import unwatched
 from milimo_runtime.vision_ops import prepare_torchvision
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from milimo_runtime.device import DevicePlan
@@ -37,11 +38,14 @@ class SegmentationModels:
         return sum(self.weight_bytes.values())
 
 
-def load_segmentation_models(detector: Path, tracker: Path, devices: DevicePlan) -> SegmentationModels:
+def load_segmentation_models(
+    detector: Path, tracker: Path, devices: DevicePlan, check: Callable[[], None] = unwatched
+) -> SegmentationModels:
     """Loads `Sam3Model` and `Sam3TrackerModel` with their processors; the folders may be one and the same.
 
     Only safetensors are read. When the image backbones of both hold the same weights, as in the published checkpoint,
-    they become one. Raises `ModelMissing` when a file is missing or damaged.
+    they become one. `check` is called before each model and may raise, which ends the load. Raises `ModelMissing` when
+    a file is missing or damaged.
     """
     _check_files(detector, "tokenizer.json")
     _check_files(tracker)
@@ -50,7 +54,9 @@ def load_segmentation_models(detector: Path, tracker: Path, devices: DevicePlan)
     from transformers import Sam3Model, Sam3Processor, Sam3TrackerModel, Sam3TrackerProcessor
 
     try:
+        check()
         detector_model = _placed(Sam3Model, detector, "detector", devices)
+        check()
         tracker_model = _placed(Sam3TrackerModel, tracker, "tracker", devices)
         detector_processor = Sam3Processor.from_pretrained(detector, local_files_only=True)
         tracker_processor = Sam3TrackerProcessor.from_pretrained(tracker, local_files_only=True)

@@ -5,16 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
+from milimo_runtime.observer import unwatched
 
 from milimo_segmentation.embeddings import content_key, tracker_embedding
+from milimo_segmentation.pixels import Field
 from milimo_segmentation.prompts import check_prompts
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    import numpy.typing as npt
     from PIL.Image import Image
 
     from milimo_segmentation.embeddings import EmbeddingCache
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Mask:
-    """Pixels of an object, (height, width) of the input image, and the model's estimate of their quality, 0 to 1."""
+    """Where an object is, and the model's estimate of the quality of that, 0 to 1."""
 
-    array: npt.NDArray[np.bool_]
+    field: Field
     score: float
     # Of several boxes, the one that it belongs to.
     object_index: int = 0
@@ -41,14 +41,17 @@ def predict_mask(
     *,
     multimask: bool,
     key: str | None = None,
+    check: Callable[[], None] = unwatched,
 ) -> tuple[Mask, ...]:
     """The masks of the object that the points and the box mean, best first; with several boxes, of one object each.
 
     With `multimask` there are three candidates for each object (whole, part, detail), else one. `image` is RGB; `key`
-    is its content's digest where it is known already. Raises `InvalidArgument` for prompts that do not fit the image.
+    is its content's digest where it is known already. `check` is called between the backbone and the decoder; what it
+    raises passes. Raises `InvalidArgument` for prompts that do not fit the image.
     """
     check_prompts(points, boxes, width=image.width, height=image.height)
     embedding = tracker_embedding(models, embeddings, image, key or content_key(image))
+    check()
     return _decode(models, embedding.features, image.size, points, boxes, multimask=multimask)
 
 
@@ -81,9 +84,13 @@ def _decode(
     logits, scores = output.pred_masks[0].float().cpu(), output.iou_scores[0].float().cpu()
     masks: list[Mask] = []
     for index in range(logits.shape[0]):
-        arrays = processor.post_process_masks([logits[index : index + 1]], [[height, width]])[0][0].numpy()
         masks.extend(
-            Mask(array=arrays[rank], score=float(scores[index, rank]), object_index=index)
+            # A logit above 0 is a probability above one half.
+            Mask(
+                field=Field(values=logits[index, rank].numpy(), threshold=0.0, width=width, height=height),
+                score=float(scores[index, rank]),
+                object_index=index,
+            )
             for rank in torch.argsort(scores[index], descending=True, stable=True).tolist()
         )
     return tuple(masks)

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING
 
 import torch
 from milimo_runtime.errors import InvalidArgument
+from milimo_runtime.observer import unwatched
 
 from milimo_segmentation import defaults
 from milimo_segmentation.embeddings import content_key, detector_embedding
-from milimo_segmentation.encoding import merge_masks
+from milimo_segmentation.pixels import Field
 from milimo_segmentation.prompts import Box
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    import numpy as np
-    import numpy.typing as npt
     from PIL.Image import Image
 
     from milimo_segmentation.embeddings import EmbeddingCache, ImageEmbedding
@@ -27,19 +27,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Instance:
-    """One thing that the text names: its pixels, (height, width) of the input, the model's box, a score of 0 to 1."""
+    """One thing that the text names: where it is, the model's box, a score of 0 to 1."""
 
-    mask: npt.NDArray[np.bool_]
+    field: Field
     box: Box
     score: float
-
-
-@dataclass(frozen=True, kw_only=True, eq=False)
-class TextSegmentation:
-    """All instances, best first, and the union of their masks; without instances the union is empty."""
-
-    instances: tuple[Instance, ...]
-    merged: npt.NDArray[np.bool_]
 
 
 def segment_text(
@@ -50,17 +42,21 @@ def segment_text(
     *,
     confidence: float = defaults.DEFAULT_CONFIDENCE,
     key: str | None = None,
-) -> TextSegmentation:
+    limit: int = defaults.MAX_INSTANCES,
+    check: Callable[[], None] = unwatched,
+) -> tuple[Instance, ...]:
     """Everything in `image` (RGB) that `text`, a short noun phrase, names with a score above `confidence`, 0 to 1.
 
-    Finding nothing is an answer, not an error. `key` is the digest of the image's content where it is known already.
+    Best first, at most `limit`. Finding nothing is an answer, not an error. `key` is the digest of the image's content
+    where it is known already. `check` is called between the backbone and the detector; what it raises passes.
     Raises `InvalidArgument` for an empty text, one longer than the model reads (32 tokens), and the confidence.
     """
     if not 0 <= confidence <= 1:
         raise InvalidArgument("confidence", f"is {confidence:g}; expected 0 to 1")
     tokens = _tokens(models, text)
     embedding = detector_embedding(models, embeddings, image, key or content_key(image))
-    return _detect(models, embedding, tokens, image.size, confidence)
+    check()
+    return _detect(models, embedding, tokens, image.size, confidence, limit)
 
 
 def _tokens(models: SegmentationModels, text: str) -> dict[str, torch.Tensor]:
@@ -85,7 +81,8 @@ def _detect(
     tokens: dict[str, torch.Tensor],
     size: tuple[int, int],
     confidence: float,
-) -> TextSegmentation:
+    limit: int,
+) -> tuple[Instance, ...]:
     from transformers.models.sam3.modeling_sam3 import Sam3VisionEncoderOutput
 
     width, height = size
@@ -96,27 +93,24 @@ def _detect(
             ),
             **tokens,
         )
-    # What the processor's post_process_instance_segmentation computes, but one instance at a time: that one holds all
-    # of them at full size in 12 bytes per pixel.
+    # What the processor's post_process_instance_segmentation computes, but for the step to the size of the image: that
+    # one holds all of them at full size in 12 bytes per pixel.
     presence = output.presence_logits[0].float().sigmoid()
     scores = (output.pred_logits[0].float().sigmoid() * presence).cpu()
     boxes = output.pred_boxes[0].float().cpu() * torch.tensor([width, height, width, height])
     instances = []
-    for index in torch.argsort(scores, descending=True, stable=True).tolist():
+    for index in torch.argsort(scores, descending=True, stable=True).tolist()[:limit]:
         if scores[index] <= confidence:
             break
-        probabilities = torch.nn.functional.interpolate(
-            output.pred_masks[:, index : index + 1].float().sigmoid(),
-            size=(height, width),
-            mode="bilinear",
-            align_corners=False,
-        )[0, 0]
-        mask = (probabilities > defaults.MASK_THRESHOLD).cpu().numpy()
+        probabilities = output.pred_masks[0, index].float().sigmoid().cpu().numpy()
         instances.append(
-            Instance(mask=mask, box=_inside(boxes[index].tolist(), width, height), score=float(scores[index]))
+            Instance(
+                field=Field(values=probabilities, threshold=defaults.MASK_THRESHOLD, width=width, height=height),
+                box=_inside(boxes[index].tolist(), width, height),
+                score=float(scores[index]),
+            )
         )
-    merged = merge_masks((instance.mask for instance in instances), height=height, width=width)
-    return TextSegmentation(instances=tuple(instances), merged=merged)
+    return tuple(instances)
 
 
 def _inside(corners: list[float], width: int, height: int) -> Box:

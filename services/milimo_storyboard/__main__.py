@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from typing import TYPE_CHECKING
 
 from milimo.v1 import (
@@ -18,7 +19,7 @@ from milimo.v1 import (
 from milimo_runtime.database import Database
 from milimo_runtime.job_store import JobStore
 from milimo_runtime.media import MediaStore
-from milimo_runtime.server import Served, serve
+from milimo_runtime.server import Served, run
 from milimo_runtime.settings import ServiceSettings
 
 from milimo_storyboard.asset_service import AssetService
@@ -46,8 +47,8 @@ SERVICES = (
 )
 
 
-def main() -> None:
-    """Serves until SIGTERM."""
+def main() -> int:
+    """Serves until SIGTERM; returns the exit status."""
     settings = ServiceSettings()
 
     @contextlib.asynccontextmanager
@@ -59,9 +60,8 @@ def main() -> None:
         relay = JobRelay(store, [settings.video_address, settings.image_address])
         projects_pb2_grpc.add_ProjectServiceServicer_to_server(ProjectService(database, media), server)
         elements_pb2_grpc.add_ElementServiceServicer_to_server(ElementService(), server)
-        assets_pb2_grpc.add_AssetServiceServicer_to_server(
-            AssetService(database, media, settings.scratch / "uploads"), server
-        )
+        assets = AssetService(database, media, settings.scratch / f"storyboard-{settings.executor_id}")
+        assets_pb2_grpc.add_AssetServiceServicer_to_server(assets, server)
         storyboard_pb2_grpc.add_StoryboardServiceServicer_to_server(StoryboardService(database), server)
         prompts_pb2_grpc.add_PromptServiceServicer_to_server(PromptService(), server)
         jobs_pb2_grpc.add_JobServiceServicer_to_server(JobService(store, relay), server)
@@ -70,10 +70,11 @@ def main() -> None:
             yield Served(services=SERVICES)
         finally:
             await relay.close()
+            await assets.close()
             database.close()
 
-    asyncio.run(serve(name="storyboard", address=settings.storyboard_address, settings=settings, setup=setup))
+    return run(name="storyboard", address=settings.storyboard_address, settings=settings, setup=setup)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import io
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from google.api import httpbody_pb2
@@ -30,10 +27,12 @@ from milimo_runtime.paging import Place, cut, page_size, place_of
 from milimo_runtime.schema import AssetRow
 
 from milimo_storyboard.asset_list import list_assets
+from milimo_storyboard.reception import Reception
 from milimo_storyboard.uploads import check_size, inspect_upload
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     import grpc.aio
     from milimo_runtime.database import Database
@@ -45,13 +44,18 @@ if TYPE_CHECKING:
 class AssetService(assets_pb2_grpc.AssetServiceServicer):
     """Media files."""
 
-    def __init__(self, database: Database, media: MediaStore, scratch: Path) -> None:
-        """`scratch` takes files while they arrive; what an earlier process left there is removed."""
+    def __init__(
+        self, database: Database, media: MediaStore, scratch: Path, reception: Reception | None = None
+    ) -> None:
+        """`scratch` is this process's own folder, on the disk of the media; what an earlier one left there goes."""
         self._database = database
         self._media = media
         self._scratch = scratch
-        shutil.rmtree(scratch, ignore_errors=True)
-        scratch.mkdir(parents=True)
+        self._reception = reception or Reception(scratch)
+
+    async def close(self) -> None:
+        """Waits for the uploads that are being stored."""
+        await self._reception.close()
 
     async def UploadAsset(
         self, request_iterator: AsyncIterator[assets_pb2.UploadAssetRequest], context: Context
@@ -62,16 +66,9 @@ class AssetService(assets_pb2_grpc.AssetServiceServicer):
             raise InvalidArgument("project_id", "is missing: the stream held no message")
         check_size(first.size_bytes, field="size_bytes")
         await asyncio.to_thread(self._require_project, first.project_id)
-        with tempfile.TemporaryDirectory(dir=self._scratch) as folder:
-            path = Path(folder) / "upload"
-            with path.open("wb") as file:
-                received = file.write(first.content.data)
-                async for request in request_iterator:
-                    received += file.write(request.content.data)
-                    check_size(received, field="content")
-            if first.size_bytes and received != first.size_bytes:
-                raise InvalidArgument("size_bytes", f"says {first.size_bytes}, but {received} bytes came")
-            return await asyncio.to_thread(self._store, first, path)
+        async with self._reception.place(first.size_bytes) as path:
+            await self._reception.receive(path, first, request_iterator)
+            return await self._reception.in_thread(lambda: self._store(first, path))
 
     def _require_project(self, project_id: str) -> None:
         with self._database.read() as session:
@@ -165,8 +162,8 @@ class AssetService(assets_pb2_grpc.AssetServiceServicer):
             with self._database.read() as session:
                 require_project(session, request.project_id)
                 found = list_assets(session, request.project_id, kind=kind, after=after, limit=size + 1)
-            page, token = cut(found, size, lambda asset: Place(time=asset.created_at, id=asset.id).token)
-            return assets_pb2.ListAssetsResponse(assets=map(asset_message, page), next_page_token=token)
+            page, token = cut(found, size, lambda asset: Place(time=asset.created_at, id=asset.id).token, asset_message)
+            return assets_pb2.ListAssetsResponse(assets=page, next_page_token=token)
 
         return await asyncio.to_thread(find)
 

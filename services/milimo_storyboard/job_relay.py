@@ -26,9 +26,9 @@ log = logging.getLogger(__name__)
 # A process that dies ends its streams with one of these.
 _AWAY: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL})
 _NOTIFY_SECONDS: Final = 2.0
-# How long to wait for a process that is away before the job's row is read again, and to rest after an odd answer.
+# How long to wait for a process that is away before the job's row is read again, and to rest before it is called again.
 _READY_SECONDS: Final = 1.0
-_RETRY_SECONDS: Final = 1.0
+_RETRY_SECONDS: Final = 0.1
 # Events of a mesh that one slow reader may fall behind before the workers' streams wait for it.
 _BACKLOG: Final = 10_000
 # Open jobs that are looked for when a worker came back.
@@ -94,6 +94,7 @@ class JobRelay:
                 if error.code() not in _AWAY:
                     raise from_rpc_error(error) from error
                 log.info("worker went away", extra={"action": "worker_away", "job_id": job_id})
+                await asyncio.sleep(_RETRY_SECONDS)
             finally:
                 call.cancel()
 
@@ -139,20 +140,33 @@ class JobRelay:
                     async for message in call:
                         await tell(message)
                 except grpc.aio.AioRpcError as error:
-                    log.info("worker went away", extra={"action": "worker_away", "address": address})
                     if error.code() not in _AWAY:
-                        await asyncio.sleep(_RETRY_SECONDS)
+                        raise from_rpc_error(error) from error
+                    log.info("worker went away", extra={"action": "worker_away", "address": address})
+                    await asyncio.sleep(_RETRY_SECONDS)
                 finally:
                     call.cancel()
+
+        async def listen() -> jobs_pb2.JobEvent:
+            """The next event; or what a follower, who ends for no other reason, has met."""
+            news = asyncio.create_task(events.get())
+            try:
+                await asyncio.wait((news, *followers), return_when=asyncio.FIRST_COMPLETED)
+                for follower in followers:
+                    if follower.done():
+                        follower.result()
+                return await news
+            finally:
+                news.cancel()
 
         followers = [asyncio.create_task(follow(address)) for address in self._workers]
         try:
             while True:
-                yield await events.get()
+                yield await listen()
         finally:
             for follower in followers:
                 follower.cancel()
-            await asyncio.wait(followers)
+            await asyncio.gather(*followers, return_exceptions=True)
 
     async def _answers(self, address: str) -> bool:
         """Whether a process listens at the address; waits a while for one."""

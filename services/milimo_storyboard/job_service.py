@@ -48,8 +48,8 @@ class JobService(jobs_pb2_grpc.JobServiceServicer):
             after=after,
             limit=size + 1,
         )
-        page, token = cut(found, size, lambda job: Place(time=job.created_at, id=job.id).token)
-        return jobs_pb2.ListJobsResponse(jobs=map(job_message, page), next_page_token=token)
+        page, token = cut(found, size, lambda job: Place(time=job.created_at, id=job.id).token, job_message)
+        return jobs_pb2.ListJobsResponse(jobs=page, next_page_token=token)
 
     async def WatchJob(self, request: jobs_pb2.WatchJobRequest, context: Context) -> AsyncGenerator[jobs_pb2.JobEvent]:
         """The events of one job until its end."""

@@ -35,8 +35,8 @@ class ModelService(models_pb2_grpc.ModelServiceServicer):
             family = request.family or self._family
             models = Registry(self._models_dir, family).models() if family in known else []
             rest = [model for model in models if model.manifest.name > request.page_token]
-            page, token = cut(rest[: size + 1], size, lambda model: model.manifest.name)
-            return models_pb2.ListModelsResponse(models=map(_message, page), next_page_token=token)
+            page, token = cut(rest[: size + 1], size, lambda model: model.manifest.name, _message)
+            return models_pb2.ListModelsResponse(models=page, next_page_token=token)
 
         return await asyncio.to_thread(find)
 

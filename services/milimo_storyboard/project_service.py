@@ -63,15 +63,15 @@ class ProjectService(projects_pb2_grpc.ProjectServiceServicer):
     async def ListProjects(
         self, request: projects_pb2.ListProjectsRequest, context: Context
     ) -> projects_pb2.ListProjectsResponse:
-        """A page of projects."""
+        """A page of projects, without their scripts."""
         size = page_size(request.page_size)
         after = place_of(request.page_token)
 
         def find() -> projects_pb2.ListProjectsResponse:
             with self._database.read() as session:
                 found = projects.list_projects(session, after=after, limit=size + 1)
-            page, token = cut(found, size, _token)
-            return projects_pb2.ListProjectsResponse(projects=map(_message, page), next_page_token=token)
+            page, token = cut(found, size, _token, _message)
+            return projects_pb2.ListProjectsResponse(projects=page, next_page_token=token)
 
         return await asyncio.to_thread(find)
 

@@ -12,6 +12,7 @@ from milimo_runtime.jobs import OPEN_STATES
 from milimo_runtime.paging import behind
 from milimo_runtime.schema import JobRow, ProjectRow
 from sqlalchemy import func, select
+from sqlalchemy.orm import defer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -66,11 +67,16 @@ def get_project(session: Session, project_id: str) -> Project:
 
 
 def list_projects(session: Session, *, after: Place | None, limit: int) -> Sequence[Project]:
-    """Projects, newest first, at most `limit`; `after` is where the page before ended."""
-    query = select(ProjectRow).order_by(ProjectRow.created_at.desc(), ProjectRow.id.desc()).limit(limit)
+    """Projects, newest first, at most `limit`, without their scripts; `after` is where the page before ended."""
+    query = (
+        select(ProjectRow)
+        .options(defer(ProjectRow.script_content))
+        .order_by(ProjectRow.created_at.desc(), ProjectRow.id.desc())
+        .limit(limit)
+    )
     if after is not None:
         query = query.where(behind(after, ProjectRow.created_at, ProjectRow.id))
-    return [_project(row) for row in session.scalars(query)]
+    return [_project(row, with_script=False) for row in session.scalars(query)]
 
 
 def update_project(session: Session, project: Project, fields: Collection[str]) -> Project:
@@ -107,7 +113,7 @@ def delete_project(session: Session, project_id: str) -> None:
     session.delete(row)
 
 
-def _project(row: ProjectRow) -> Project:
+def _project(row: ProjectRow, *, with_script: bool = True) -> Project:
     return Project(
         id=row.id,
         name=row.name,
@@ -115,7 +121,7 @@ def _project(row: ProjectRow) -> Project:
         resolution_h=row.resolution_h,
         fps=row.fps,
         seed=row.seed,
-        script_content=row.script_content,
+        script_content=row.script_content if with_script else "",
         created_at=row.created_at,
         updated_at=row.updated_at,
     )

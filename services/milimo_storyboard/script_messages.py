@@ -22,7 +22,7 @@ KEPT_KINDS: Final = {kind: storyboard_pb2.KeptKind.Value(f"KEPT_KIND_{kind.name}
 def script_message(script: ParsedScript) -> storyboard_pb2.ParseScriptResponse:
     """The answer to ParseScript."""
     return storyboard_pb2.ParseScriptResponse(
-        scenes=map(_scene, script.scenes),
+        scenes=(_scene(scene, with_content=script.final_draft) for scene in script.scenes),
         mode=MODES[script.mode],
         reason=script.reason,
         kept=map(_kept, script.kept),
@@ -30,14 +30,15 @@ def script_message(script: ParsedScript) -> storyboard_pb2.ParseScriptResponse:
     )
 
 
-def _scene(scene: ParsedScene) -> storyboard_pb2.ParsedScene:
+def _scene(scene: ParsedScene, *, with_content: bool) -> storyboard_pb2.ParsedScene:
     return storyboard_pb2.ParsedScene(
         heading=scene.heading,
         source=_span(scene),
         shots=map(_shot, scene.shots),
         kept=map(_kept, scene.kept),
         number=scene.number,
-        content=scene.content,
+        # Of a text the caller has it, at the offsets; out of Final Draft's XML nobody wants to read it again.
+        content=scene.content if with_content else "",
     )
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Enough of a file to tell what it is.
 _HEAD_BYTES: Final = 64
-# An image file is read as a whole; none within the pixel limit needs more, but for pathological PNGs.
+# No image within the pixel limit needs more, but for pathological PNGs.
 _IMAGE_FILE_BYTES: Final = 512 * 1024**2
 _THUMBNAIL_SHARE: Final = 4
 
@@ -101,7 +101,7 @@ def _stream_type(head: bytes) -> tuple[str, str]:
 def _inspect_image(path: Path, media_type: str, extension: str) -> tuple[MediaFacts, Image]:
     if path.stat().st_size > _IMAGE_FILE_BYTES:
         raise InvalidArgument("content", "is too large for an image file", reason="UPLOAD_TOO_LARGE")
-    image = decode_image(path.read_bytes(), field="content")
+    image = decode_image(path, field="content")
     facts = MediaFacts(
         kind=AssetKind.IMAGE,
         media_type=media_type,
@@ -197,4 +197,4 @@ def _duration(container: InputContainer) -> float:
 def _small(image: Image) -> Image:
     """A quarter of the size, at least one pixel a side."""
     size = (max(1, image.width // _THUMBNAIL_SHARE), max(1, image.height // _THUMBNAIL_SHARE))
-    return image.convert("RGB").resize(size)
+    return (image if image.mode == "RGB" else image.convert("RGB")).resize(size)

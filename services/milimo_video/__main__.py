@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
+import sys
 from typing import TYPE_CHECKING
 
 from milimo.v1 import text_pb2_grpc, video_pb2_grpc, worker_pb2_grpc
 from milimo_runtime.jobs import JobKind
 from milimo_runtime.model_process import open_model_process
-from milimo_runtime.server import Served, serve
+from milimo_runtime.server import Served, run
 from milimo_runtime.settings import ServiceSettings
 from milimo_runtime.worker import open_worker
 from milimo_runtime.worker_service import WorkerService
@@ -28,8 +28,8 @@ SERVICES = ("milimo.v1.VideoService", "milimo.v1.TextGenerationService", "milimo
 WORKFLOW_VERSION = 1
 
 
-def main() -> None:
-    """Serves until SIGTERM."""
+def main() -> int:
+    """Serves until SIGTERM; returns the exit status."""
     settings = ServiceSettings()
 
     @contextlib.asynccontextmanager
@@ -49,8 +49,8 @@ def main() -> None:
             worker_pb2_grpc.add_WorkerServiceServicer_to_server(WorkerService(worker), server)
             yield Served(services=SERVICES, drain=worker.drain)
 
-    asyncio.run(serve(name="video", address=settings.video_address, settings=settings, setup=setup))
+    return run(name="video", address=settings.video_address, settings=settings, setup=setup)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from milimo_runtime.errors import ModelMissing
+from milimo_runtime.observer import unwatched
 from milimo_runtime.vision_ops import prepare_torchvision
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from milimo_runtime.device import DevicePlan
@@ -84,13 +85,19 @@ class VideoModels:
 
 
 def load_models(
-    root: Path, *, name: str, checkpoint: Checkpoint, devices: DevicePlan, distilled_lora: Path | None = None
+    root: Path,
+    *,
+    name: str,
+    checkpoint: Checkpoint,
+    devices: DevicePlan,
+    distilled_lora: Path | None = None,
+    check: Callable[[], None] = unwatched,
 ) -> VideoModels:
     """Loads the checkpoint in the folder `root` (diffusers' layout, safetensors only).
 
     Each part goes where `devices` places "ltx-2.<folder>". A dev checkpoint needs `distilled_lora`, a safetensors
-    file, for its second stage; a distilled one takes none. Raises `ModelMissing` when a folder or that file is not
-    there.
+    file, for its second stage; a distilled one takes none. `check` is called before each part and may raise, which
+    ends the load. Raises `ModelMissing` when a folder or that file is not there.
     """
     for folder in (*WEIGHT_FOLDERS, *_OTHER_FOLDERS):
         if not (root / folder).is_dir():
@@ -113,6 +120,7 @@ def load_models(
     from transformers import AutoTokenizer, Gemma3ForConditionalGeneration
 
     def part(folder: str, kind: Any) -> Any:
+        check()
         place = devices.placement(f"ltx-2.{folder}")
         model = kind.from_pretrained(root / folder, torch_dtype=place.torch_dtype(), use_safetensors=True)
         return model.to(place.device).eval()

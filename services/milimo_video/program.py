@@ -16,11 +16,10 @@ from milimo_video import job_parameters
 from milimo_video.plan import plan_video
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from milimo_runtime.device import DevicePlan
     from milimo_runtime.job_run import JobObserver, JobRun
-    from milimo_runtime.lease_terms import Grant
     from milimo_runtime.model_process import ModelProcess
     from milimo_runtime.registry import InstalledModel
     from PIL.Image import Image
@@ -48,17 +47,18 @@ class LoadedVideo:
         return self.models.weight_bytes
 
 
-def load(installed: InstalledModel, devices: DevicePlan, grant: Grant) -> LoadedVideo:
-    """Loads the checkpoint for what was granted. Imports torch and diffusers. Raises ModelMissing."""
+def load(installed: InstalledModel, devices: DevicePlan, check: Callable[[], None]) -> LoadedVideo:
+    """Loads the checkpoint as the plan says. Imports torch and diffusers. Raises ModelMissing and what `check` does."""
     from milimo_video.models import load_models
     from milimo_video.text import PromptCache
 
     manifest = installed.manifest
     models = load_models(
         installed.root,
-        name=f"{manifest.family}/{manifest.name}",
+        name=installed.full_name,
         checkpoint="dev" if manifest.checkpoint == "dev" else "distilled",
         devices=devices,
+        check=check,
     )
     return LoadedVideo(models=models, prompts=PromptCache(_CACHED_PROMPTS))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from milimo.v1 import video_pb2, video_pb2_grpc
@@ -57,8 +58,10 @@ class VideoService(video_pb2_grpc.VideoServiceServicer):
     ) -> AsyncIterator[jobs_pb2.JobEvent]:
         """Takes the job in and streams its events."""
         job = await self._submit(request.project_id, request.video, request.request_id)
-        async for event in watch(self._worker.store, self._worker.feed, job.id, previews=request.previews):
-            yield event
+        events = watch(self._worker.store, self._worker.feed, job.id, previews=request.previews)
+        async with contextlib.aclosing(events):
+            async for event in events:
+                yield event
 
     async def _submit(self, project_id: str, video: video_pb2.VideoParameters, request_id: str) -> Job:
         request, plan, _ = await asyncio.to_thread(self._plan, project_id, video)

@@ -14,13 +14,12 @@ import logging
 import sys
 import time
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from milimo_runtime.vision_ops import prepare_torchvision
 
 prepare_torchvision()
 
-import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from diffusers import (  # noqa: E402
     FlowMatchEulerDiscreteScheduler,
@@ -30,6 +29,9 @@ from diffusers import (  # noqa: E402
 from diffusers.pipelines.ltx2.latent_upsampler import LTX2LatentUpsamplerModel  # noqa: E402
 from diffusers.utils.export_utils import encode_video  # noqa: E402
 from milimo_video.encode import Mp4Writer, write_thumbnail  # noqa: E402
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _UNGUIDED: Final[dict[str, Any]] = {
     "guidance_scale": 1.0,
@@ -44,6 +46,7 @@ _UNGUIDED: Final[dict[str, Any]] = {
     "use_cross_timestep": False,
     "return_dict": False,
 }
+_BATCH_FRAMES: Final = 16
 _STAGE_1: Final = [1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875]
 _STAGE_2: Final = [0.909375, 0.725, 0.421875]
 
@@ -64,19 +67,22 @@ class Reference:
     def make(self, request: dict[str, Any]) -> None:
         """Makes and writes one video."""
         width, height, frames, fps = (request[name] for name in ("width", "height", "num_frames", "fps"))
+        pipe = self._pipe
+        # Once for both stages: the pipeline would do it for each.
+        embeds, mask, _, _ = pipe.encode_prompt(request["prompt"], do_classifier_free_guidance=False)
         common = {
-            "prompt": request["prompt"],
+            "prompt_embeds": embeds,
+            "prompt_attention_mask": mask,
             "num_frames": frames,
             "frame_rate": float(fps),
             "generator": torch.Generator("cpu").manual_seed(request["seed"]),
+            "output_type": "latent",
             **_UNGUIDED,
         }
         half = {"width": width // 2, "height": height // 2}
-        video, audio = self._pipe(
-            **common, **half, num_inference_steps=8, sigmas=_STAGE_1, noise_scale=1.0, output_type="latent"
-        )
+        video, audio = pipe(**common, **half, num_inference_steps=8, sigmas=_STAGE_1, noise_scale=1.0)
         (larger,) = self._upsample(latents=video, **half, num_frames=frames, output_type="latent", return_dict=False)
-        pictures, _ = self._pipe(
+        video, _ = pipe(
             **common,
             width=width,
             height=height,
@@ -85,23 +91,33 @@ class Reference:
             noise_scale=_STAGE_2[0],
             latents=larger,
             audio_latents=audio,
-            output_type="np",
         )
+        # Decoded by hand: the pipeline would decode the second stage's sound too, which nobody hears.
         with torch.no_grad():
-            sound = self._pipe.vocoder(self._pipe.audio_vae.decode(audio, return_dict=False)[0])[0]
-        rate = self._pipe.vocoder.config.output_sampling_rate
+            decoded = pipe.vae.decode(video, None, return_dict=False)[0][0]
+            sound = pipe.vocoder(pipe.audio_vae.decode(audio, return_dict=False)[0])[0]
+        rate = pipe.vocoder.config.output_sampling_rate
         path = Path(request["path"])
         if request["encoder"] == "encode_video":
-            encode_video(pictures[0], fps=fps, output_path=str(path), audio=sound, audio_sample_rate=rate)
+            encode_video(_pictures(decoded), fps=fps, output_path=str(path), audio=sound, audio_sample_rate=rate)
             return
-        images = (pictures[0] * 255).round().astype(np.uint8)
         samples = sound.numpy()[:, : round(frames * rate / fps)]
         with Mp4Writer(
             path, width=width, height=height, fps=fps, sample_rate=rate, comment="", description=request["prompt"]
         ) as writer:
-            writer.write_frames(images)
+            for index, pictures in enumerate(_pictures(decoded)):
+                if not index:
+                    first = pictures[0].numpy()
+                writer.write_frames(pictures.numpy())
             writer.write_audio(samples)
-        write_thumbnail(images[0], path.with_suffix(".jpg"))
+        write_thumbnail(first, path.with_suffix(".jpg"))
+
+
+def _pictures(decoded: torch.Tensor) -> Iterator[torch.Tensor]:
+    """Frames [3, n, H, W] in [-1, 1] as RGB bytes [few, H, W, 3]: in one piece they would not fit into the cache."""
+    for batch in decoded.split(_BATCH_FRAMES, dim=1):
+        unit = (batch * 0.5 + 0.5).clamp_(0, 1)
+        yield unit.mul_(255).round_().to(torch.uint8).permute(1, 2, 3, 0).contiguous()
 
 
 def main() -> None:

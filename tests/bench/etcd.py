@@ -102,6 +102,8 @@ async def running_etcd(binary: str, folder: Path) -> AsyncIterator[Etcd]:
             *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer, "--initial-cluster", f"bench={peer}"),
             stdout=log,
             stderr=log,
+            # As the mesh has: Linux shares the processor out between sessions.
+            start_new_session=True,
         )
     try:
         async with grpc.aio.insecure_channel(client.removeprefix("http://")) as channel:

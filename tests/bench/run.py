@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 ROOT: Final = Path(__file__).parents[2]
+_REASON_CHARACTERS: Final = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,11 +83,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             try:
                 rows |= group.measure(session)
             except Unavailable as error:
-                rows |= {name: Missing(why=str(error)) for name in group.names}
+                rows |= dict.fromkeys(group.names, Missing(why=str(error)))
             except Exception as error:  # noqa: BLE001  One figure that fails must not cost all others; it is told below.
                 traceback.print_exc()
                 failed = True
-                rows |= {name: Missing(why=f"failed: {type(error).__name__}: {error}") for name in group.names}
+                rows |= dict.fromkeys(group.names, Missing(why=_in_short(error)))
             for name in group.names:
                 _say(name, rows[name])
             print(f"  ({time.monotonic() - started:.0f} s)", file=sys.stderr)
@@ -104,6 +105,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     shutil.rmtree(folder, ignore_errors=True)
     print(f"{out} after {time.monotonic() - begin:.0f} s", file=sys.stderr)
     return int(failed)
+
+
+def _in_short(error: Exception) -> str:
+    """The first line of what went wrong: the rest, logs for example, was printed."""
+    lines = str(error).splitlines() or [""]
+    return f"failed: {type(error).__name__}: {lines[0][:_REASON_CHARACTERS]}"
 
 
 def _say(name: str, row: Row) -> None:

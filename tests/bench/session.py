@@ -39,6 +39,8 @@ class Child:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            # As the mesh has: Linux shares the processor out between sessions.
+            start_new_session=True,
             # Bars of progress would only be in the way.
             env={**os.environ, "TQDM_DISABLE": "1", **environment},
         )

@@ -6,10 +6,10 @@ result was stored) the work waits until the file `go` is in the home folder.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
+import sys
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -21,10 +21,11 @@ from milimo_runtime.job_messages import job_message, request_hash
 from milimo_runtime.jobs import JobKind, NewJob, Subject
 from milimo_runtime.model_process import open_model_process
 from milimo_runtime.progress import Stage
-from milimo_runtime.server import Served, serve
+from milimo_runtime.server import Served, run
 from milimo_runtime.settings import ServiceSettings
 from milimo_runtime.worker import open_worker
 from milimo_runtime.worker_service import WorkerService, watch
+from sqlalchemy.exc import OperationalError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -62,6 +63,8 @@ class Film:
         observer.advance(1)
         if plan.get("fail") == name:
             raise RuntimeError("the work went wrong")
+        if plan.get("away") == name and run.job.attempt == 1:
+            raise OperationalError("SELECT 1", None, ConnectionError("the database is away"))
         self.hold(plan, name, observer)
         observer.advance(STEPS_OF_A_STAGE - 1)
         path = self.process.scratch / f"{run.job.id}-{name}"
@@ -115,7 +118,7 @@ class Images(image_pb2_grpc.ImageServiceServicer):
             yield event
 
 
-def main() -> None:
+def main() -> int:
     settings = ServiceSettings()
 
     @contextlib.asynccontextmanager
@@ -125,7 +128,7 @@ def main() -> None:
                 service="image",
                 model="film",
                 settings=settings,
-                load=lambda installed, devices, grant: Weights(weight_bytes=grant.bytes),
+                load=lambda installed, devices, check: Weights(weight_bytes=installed.manifest.footprints[0].bytes),
             ) as process,
             open_worker(
                 process,
@@ -139,8 +142,8 @@ def main() -> None:
             image_pb2_grpc.add_ImageServiceServicer_to_server(Images(worker), server)
             yield Served(services=["milimo.v1.ImageService", "milimo.v1.WorkerService"], drain=worker.drain)
 
-    asyncio.run(serve(name="image", address=settings.image_address, settings=settings, setup=setup))
+    return run(name="image", address=settings.image_address, settings=settings, setup=setup)
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

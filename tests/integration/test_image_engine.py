@@ -265,9 +265,17 @@ def test_cancel_ends_within_the_step(distilled: ImageModels, forwards: Callable[
 
 
 def test_notices_reach_the_observer(distilled: ImageModels) -> None:
+    """Those of the plan are the caller's to tell."""
     recorder = Recorder()
-    run(distilled, recorder, prompt="word " * 600, negative_prompt="blurry", width=65, height=64, steps=1)
-    assert recorder.notices == ["SIZE_ROUNDED", "NEGATIVE_PROMPT_IGNORED", "PROMPT_TRUNCATED"]
+    fields: dict[str, Any] = {"prompt": "word " * 600, "negative_prompt": "blurry", "width": 65, "height": 64}
+    request = ImageRequest(**fields, seed=5, steps=1, count=3)
+    plan = plan_image(request, is_distilled=True, random_seed=0)
+    assert [notice.code for notice in plan.notices] == ["SIZE_ROUNDED", "NEGATIVE_PROMPT_IGNORED"]
+    cache = prompt_cache()
+    # As a job does it: each image is a step of its own.
+    for index in range(3):
+        next(generate(distilled, request, plan, recorder, prompts=cache, first=index))
+    assert recorder.notices == ["PROMPT_TRUNCATED"]
 
 
 PICTURE = Image.new("RGB", (64, 64))

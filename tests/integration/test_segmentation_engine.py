@@ -11,6 +11,7 @@ import pytest
 import torch
 from milimo_runtime.device import DevicePlan, Placement, device_plan
 from milimo_runtime.errors import InvalidArgument, ModelMissing
+from milimo_runtime.lease_terms import LeaseLost
 from milimo_segmentation.embeddings import content_key, embedding_cache
 from milimo_segmentation.models import SegmentationModels, load_segmentation_models
 from milimo_segmentation.predict import predict_mask
@@ -118,7 +119,7 @@ def test_equals_the_tracker_by_hand(
         order = np.argsort(-scores[index], kind="stable")
         for mask, rank in zip(mine, order, strict=True):
             assert mask.score == scores[index, rank]
-            assert np.array_equal(mask.array, masks[index, rank])
+            assert np.array_equal(mask.field.mask(), masks[index, rank])
 
 
 @pytest.mark.parametrize("confidence", [0.0, 0.5, 0.75])
@@ -139,15 +140,14 @@ def test_equals_the_detector_by_hand(
     )[0]
     made = segment_text(models, embedding_cache(), image, "red circle", confidence=confidence)
     order = torch.argsort(expected["scores"], descending=True, stable=True).tolist()
-    assert len(made.instances) == len(order)
-    for instance, index in zip(made.instances, order, strict=True):
+    assert len(made) == len(order)
+    for instance, index in zip(made, order, strict=True):
         assert instance.score == float(expected["scores"][index])
-        assert np.array_equal(instance.mask, expected["masks"][index].numpy().astype(bool))
+        assert np.array_equal(instance.field.mask(), expected["masks"][index].numpy().astype(bool))
         x0, y0, x1, y1 = expected["boxes"][index].tolist()
         width, height = size
         clipped = Box(x0=max(x0, 0.0), y0=max(y0, 0.0), x1=min(x1, width), y1=min(y1, height))
         assert instance.box == clipped
-    assert np.array_equal(made.merged, np.any([instance.mask for instance in made.instances], axis=0))
 
 
 @pytest.mark.parametrize("size", [(201, 133), (1, 1), (17, 640), (225, 223), (3, 2000)])
@@ -155,10 +155,11 @@ def test_masks_have_the_size_of_the_image(models: SegmentationModels, size: tupl
     image = scene(*size) if min(size) > 1 else Image.new("RGB", size)
     cache = embedding_cache()
     for mask in predict_mask(models, cache, image, [Point(x=0.5, y=0.5)], [], multimask=True):
-        assert (mask.array.shape, mask.array.dtype) == (size[::-1], np.bool_)
-    found = segment_text(models, cache, image, "cat")
-    assert (found.merged.shape, found.merged.dtype) == (size[::-1], np.bool_)
-    assert all(instance.mask.shape == size[::-1] for instance in found.instances)
+        made = mask.field.mask()
+        assert (made.shape, made.dtype) == (size[::-1], np.bool_)
+    for instance in segment_text(models, cache, image, "cat"):
+        made = instance.field.mask()
+        assert (made.shape, made.dtype) == (size[::-1], np.bool_)
 
 
 def test_the_second_click_does_not_run_the_backbone(models: SegmentationModels, backbone_runs: Counter[str]) -> None:
@@ -169,7 +170,7 @@ def test_the_second_click_does_not_run_the_backbone(models: SegmentationModels, 
     second = predict_mask(models, cache, SCENE.copy(), CLICKS[:1], [], multimask=False)
     predict_mask(models, cache, SCENE, CLICKS, [BOX], multimask=True)
     assert backbone_runs == {"tracker": 1, "backbone": 1}
-    assert np.array_equal(first[0].array, second[0].array)
+    assert np.array_equal(first[0].field.values, second[0].field.values)
     predict_mask(models, cache, scene(133, 201), CLICKS[:1], [], multimask=False)
     assert backbone_runs["tracker"] == 2
 
@@ -180,8 +181,8 @@ def test_the_second_text_does_not_run_the_backbone(models: SegmentationModels, b
     segment_text(models, cache, SCENE, "blue square")
     again = segment_text(models, cache, SCENE, "red circle")
     assert backbone_runs == {"detector": 1, "backbone": 1}
-    assert [one.score for one in first.instances] == [one.score for one in again.instances]
-    assert np.array_equal(first.merged, again.merged)
+    assert [one.score for one in first] == [one.score for one in again]
+    assert all(np.array_equal(one.field.values, other.field.values) for one, other in zip(first, again, strict=True))
 
 
 def test_embeddings_are_bounded_and_forgotten(models: SegmentationModels, backbone_runs: Counter[str]) -> None:
@@ -226,17 +227,48 @@ def test_the_backbone_is_one(models: SegmentationModels, root: Path, tmp_path: P
 def test_random_weights_still_show_something(models: SegmentationModels, text: str) -> None:
     cache = embedding_cache()
     found = segment_text(models, cache, SCENE, text)
-    assert found.instances
-    assert 0 < found.merged.mean() <= 1
+    assert found
+    assert any(instance.field.mask().any() for instance in found)
     (mask,) = predict_mask(models, cache, SCENE, CLICKS[:1], [], multimask=False)
-    assert 0 < mask.array.mean() < 1
+    assert 0 < mask.field.mask().mean() < 1
 
 
 def test_nothing_found_is_an_answer(models: SegmentationModels) -> None:
-    found = segment_text(models, embedding_cache(), SCENE, "red circle", confidence=1.0)
-    assert found.instances == ()
-    assert found.merged.shape == (133, 201)
-    assert not found.merged.any()
+    assert segment_text(models, embedding_cache(), SCENE, "red circle", confidence=1.0) == ()
+
+
+def test_the_best_are_taken_when_there_are_too_many(models: SegmentationModels) -> None:
+    cache = embedding_cache()
+    everything = segment_text(models, cache, SCENE, "red circle", confidence=0.0)
+    assert len(everything) == 10
+    few = segment_text(models, cache, SCENE, "red circle", confidence=0.0, limit=3)
+    assert [one.score for one in few] == [one.score for one in everything[:3]]
+
+
+def test_the_lease_is_looked_at_between_the_backbone_and_the_rest(
+    models: SegmentationModels, backbone_runs: Counter[str]
+) -> None:
+    heads: Counter[str] = Counter()
+    handles = [
+        models.tracker.mask_decoder.register_forward_hook(lambda *_: heads.update(["clicks"])),
+        models.detector.detr_decoder.register_forward_hook(lambda *_: heads.update(["text"])),
+    ]
+
+    def lost() -> None:
+        raise LeaseLost("for a test")
+
+    cache = embedding_cache()
+    with pytest.raises(LeaseLost):
+        predict_mask(models, cache, SCENE, CLICKS, [], multimask=False, check=lost)
+    with pytest.raises(LeaseLost):
+        segment_text(models, cache, SCENE, "cat", check=lost)
+    assert (backbone_runs["tracker"], backbone_runs["detector"], heads) == (1, 1, Counter())
+    predict_mask(models, cache, SCENE, CLICKS, [], multimask=False)
+    segment_text(models, cache, SCENE, "cat")
+    # The hooks see what is counted.
+    assert set(heads) == {"clicks", "text"}
+    for handle in handles:
+        handle.remove()
 
 
 @pytest.mark.parametrize(
@@ -269,7 +301,7 @@ def test_wrong_prompts_are_refused_before_any_work(models: SegmentationModels, b
 def test_attention_without_fused_kernels_finds_the_same(models: SegmentationModels) -> None:
     plain = segment_text(models, embedding_cache(), SCENE, "cat")
     restricted = segment_text(replace(models, math_attention=True), embedding_cache(), SCENE, "cat")
-    scores = [[one.score for one in found.instances] for found in (plain, restricted)]
+    scores = [[one.score for one in found] for found in (plain, restricted)]
     assert scores[1] == pytest.approx(scores[0], abs=1e-4)
 
 
@@ -280,10 +312,11 @@ def test_half_precision_gives_arrays_all_the_same(root: Path) -> None:
     assert models.tracker.dtype == models.detector.dtype == torch.bfloat16
     cache = embedding_cache()
     (mask,) = predict_mask(models, cache, SCENE, CLICKS, [BOX], multimask=False)
-    assert (mask.array.dtype, mask.array.shape) == (np.bool_, (133, 201))
+    made = mask.field.mask()
+    assert (made.dtype, made.shape) == (np.bool_, (133, 201))
     found = segment_text(models, cache, SCENE, "cat")
-    assert found.instances
-    assert found.merged.dtype == np.bool_
+    assert found
+    assert {instance.field.values.dtype for instance in found} == {np.dtype("float32")}
 
 
 @pytest.mark.parametrize(

@@ -374,7 +374,7 @@ async def test_bad_requests_are_the_callers_fault_and_name_the_field(storyboard:
             wrong.append((number, answer, (code, field)))
     assert wrong == []
     assert storyboard.media == before
-    assert list((storyboard.home / "scratch/uploads").iterdir()) == []
+    assert list((storyboard.home / "scratch/storyboard-local").iterdir()) == []
     assert storyboard.process.errors() == []
     answer, _ = await refused(storyboard.elements.ListElements(elements_pb2.ListElementsRequest(project_id=project.id)))
     assert answer is grpc.StatusCode.UNIMPLEMENTED
@@ -480,4 +480,54 @@ async def test_a_stopped_process_ends_open_watches_in_good_order(storyboard: Sto
     for call in (one.read(), pending):
         with pytest.raises(grpc.aio.AioRpcError):
             await call
+    assert storyboard.process.errors() == []
+
+
+async def too_large(call: Any) -> str:
+    """The message of an answer that does not fit, told by the server and not by gRPC."""
+    with pytest.raises(grpc.RpcError) as caught:
+        await call
+    status = rpc_status.from_call(caught.value)
+    assert status is not None, caught.value
+    info = error_details_pb2.ErrorInfo()
+    assert status.details[0].Unpack(info)
+    assert (caught.value.code(), info.reason) == (grpc.StatusCode.RESOURCE_EXHAUSTED, "RESPONSE_TOO_LARGE")
+    return str(caught.value.details())
+
+
+@ONLY_SQLITE
+async def test_answers_that_are_too_large(storyboard: Storyboard, store: JobStore) -> None:
+    scene = "INT. WHEELHOUSE - DAY\n\nMara keeps both hands on the wheel.\n\nMARA\nThey will not wait for us.\n\n"
+    long = await storyboard.scripts.ParseScript(
+        storyboard_pb2.ParseScriptRequest(script=scene * (2_500_000 // len(scene)))
+    )
+    assert len(long.scenes) == 2_500_000 // len(scene)
+    assert {parsed.content for parsed in long.scenes} == {""}
+    # Each line is a shot, with figures of its own.
+    assert "a part of the script" in await too_large(
+        storyboard.scripts.ParseScript(storyboard_pb2.ParseScriptRequest(script="a\n\n" * 300_000))
+    )
+    xml = (
+        '<FinalDraft><Content><Paragraph Type="Scene Heading"><Text>INT. A</Text></Paragraph>'
+        '<Paragraph Type="Action"><Text>Go.</Text></Paragraph></Content></FinalDraft>'
+    )
+    parsed = await storyboard.scripts.ParseScript(storyboard_pb2.ParseScriptRequest(script=xml))
+    assert (parsed.final_draft, parsed.scenes[0].content) == (True, "INT. A\n\nGo.")
+
+    script = "x" * 2_000_000
+    projects = [await storyboard.project(str(number), script_content=script) for number in range(3)]
+    listed = await storyboard.projects.ListProjects(projects_pb2.ListProjectsRequest())
+    assert [(project.name, project.script_content) for project in listed.projects] == [("2", ""), ("1", ""), ("0", "")]
+    got = await storyboard.projects.GetProject(projects_pb2.GetProjectRequest(project_id=projects[0].id))
+    assert got.project.script_content == script
+
+    for _ in range(6):
+        new = NewJob(
+            kind=JobKind.VIDEO, subject=Subject(project_id=projects[0].id), parameters={"prompt": "x" * 1_000_000}
+        )
+        store.submit(new, service="video", worker_address="127.0.0.1:1")
+    first = await storyboard.jobs.ListJobs(jobs_pb2.ListJobsRequest())
+    rest = await storyboard.jobs.ListJobs(jobs_pb2.ListJobsRequest(page_token=first.next_page_token))
+    assert (len(first.jobs), len(rest.jobs), rest.next_page_token) == (4, 2, "")
+    assert len({job.id for job in (*first.jobs, *rest.jobs)}) == 6
     assert storyboard.process.errors() == []

@@ -21,6 +21,7 @@ from milimo_runtime.job_store import JobStore
 from milimo_runtime.jobs import JobEvent, JobState, StateChanged
 from milimo_runtime.lease import acquire
 from milimo_runtime.lease_terms import Claim, Grade
+from milimo_runtime.process_lock import AlreadyRuns, process_lock
 from milimo_runtime.registry import ModelFootprint, write_manifest
 from milimo_storyboard.job_relay import JobRelay
 
@@ -123,7 +124,7 @@ async def studio(
         "note": "",
         "advice": "",
     }
-    write_manifest(model, manifest, footprints=[ModelFootprint(name="whole", bytes=FOOTPRINT)])
+    write_manifest(model, manifest, footprints=[ModelFootprint(name="float32", bytes=FOOTPRINT)])
     async with arbiter_process() as arbiter:
         made = Studio(
             home=home,
@@ -240,7 +241,7 @@ async def test_a_killed_worker_goes_on_at_the_first_step_that_was_not_recorded(
     assert watching.sequences == list(range(1, len(events) + 1))
     assert late.sequences == list(range(3, len(events) + 1))
     assert all(earlier <= later for earlier, later in itertools.pairwise(watching.fractions))
-    assert watching.fractions[-1] == pytest.approx(1.0)
+    assert job.fraction == 1.0
 
     await studio.stop()
     studio.quiet()
@@ -277,6 +278,18 @@ async def test_cancelling_while_it_waits_and_while_it_runs(studio: Studio, relay
         whole(studio.store, job_id, end=JobState.CANCELLED)
         assert studio.store.get(job_id).assets == ()
     assert studio.diary() == ["one 1"]
+
+    # What was stored before goes, unless it is to be kept.
+    for keep in (False, True):
+        partly = await studio.submit("one", "two", hold="two")
+        await held(relay, partly)
+        [stored] = studio.store.get(partly).assets
+        studio.store.request_cancel(partly, keep_partial=keep)
+        await relay.notify(studio.address, partly)
+        await watch(relay, partly).end()
+        whole(studio.store, partly, end=JobState.CANCELLED)
+        assert list(studio.store.get(partly).assets) == ([stored] if keep else [])
+        assert (studio.home / "media" / stored.key).exists() is keep
 
     # And in the arbiter's queue, behind somebody else's memory.
     await studio.arbiter.until(lambda status: all(not lease.job_id for lease in status.leases))
@@ -337,6 +350,28 @@ async def test_a_stopped_worker_leaves_its_job_for_the_next(studio: Studio, rela
 
 
 @ONLY_SQLITE
+async def test_a_job_outlasts_a_database_that_is_away_for_a_while(studio: Studio, relay: JobRelay) -> None:
+    job_id = await studio.submit("one", "two", away="two")
+    watching = watch(relay, job_id)
+    await watching.end()
+    events = whole(studio.store, job_id)
+    assert watching.sequences == [event.sequence for event in events]
+    assert studio.diary() == ["one 1", "two 1", "two 2"], "the step that was recorded is not done again"
+
+
+async def test_a_second_process_of_a_service_is_refused_before_it_touches_anything(
+    studio: Studio, relay: JobRelay, free_address: Callable[[], str]
+) -> None:
+    job_id = await studio.submit("one", hold="one")
+    await held(relay, job_id)
+    with pytest.raises(AlreadyRuns, match="image-local runs in"), process_lock(studio.home, "image-local"):
+        pass
+    studio.go()
+    await watch(relay, job_id).end()
+    assert studio.diary() == ["one 1"]
+    whole(studio.store, job_id)
+
+
 async def test_jobs_that_nobody_goes_on_with_end(studio: Studio, relay: JobRelay) -> None:
     """Jobs of another version, jobs whose work goes wrong, and jobs of which the worker was not told."""
     outdated = await studio.submit("one", hold="one")
@@ -368,13 +403,16 @@ async def test_jobs_that_nobody_goes_on_with_end(studio: Studio, relay: JobRelay
 @ONLY_SQLITE
 async def test_who_watches_all_jobs_misses_no_event_of_a_restart(studio: Studio, relay: JobRelay) -> None:
     everything = Watching(relay.watch_all(project_id="", previews=False))
+    while not everything.seen:
+        # From when on it watches shows only in what it sees.
+        await watch(relay, await studio.submit("one")).end()
     first = await studio.submit("one", hold="one")
     await held(relay, first)
-    await everything.until(is_running)
+    await everything.until(lambda event: event.job_id == first and is_running(event))
     await studio.process.kill()
     studio.go()
     await studio.start()
-    await everything.until(lambda event: event.state == jobs_pb2.JOB_STATE_SUCCEEDED)
+    await everything.until(lambda event: event.job_id == first and event.state == jobs_pb2.JOB_STATE_SUCCEEDED)
     second = await studio.submit("one")
     await everything.until(lambda event: event.job_id == second and event.state == jobs_pb2.JOB_STATE_SUCCEEDED)
     await everything.leave()

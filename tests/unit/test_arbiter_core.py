@@ -184,6 +184,26 @@ def test_1_refusals_change_nothing(stream: int, asked: Request, refusal: effects
     assert scene.state == before
 
 
+# What a grade names, and where it is granted on a host with two kinds of devices.
+PLACES = {
+    "nothing": ((), "a:0"),
+    "a device": (("b:1",), "b:1"),
+    "a kind": (("b",), "b:0"),
+    "a kind that is not there, and a device": (("c", "b:1"), "b:1"),
+    "a name that only begins like a kind": (("bb",), None),
+    "an unknown device of a known kind": (("b:2",), None),
+}
+
+
+@pytest.mark.parametrize(("named", "granted"), PLACES.values(), ids=PLACES)
+def test_7_1_a_grade_runs_where_it_says(named: tuple[str, ...], granted: str | None) -> None:
+    devices = {id_: Device(id=id_, name="", total=100, reserve=0) for id_ in ("a:0", "b:0", "b:1")}
+    asked = Request(tenant="image", footprints=(Footprint(name="g", bytes=60, devices=named),))
+    scene = Scene(state=State(policy=POLICY, devices=devices)).do(events.Acquire(stream=1, request=asked))
+    assert [lease.device for lease in scene.state.leases.values()] == ([] if granted is None else [granted])
+    assert scene.refused() == ([effects.Refusal.DEVICE_UNKNOWN] if granted is None else [])
+
+
 def test_1_3_the_queue_is_bounded() -> None:
     scene = Scene().hold(1, "video", 100)
     for stream in range(2, 6):

@@ -238,7 +238,7 @@ def test_a_group_that_fails_costs_only_its_own_figures(
     run: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def broken(session: object) -> dict[str, Any]:
-        raise RuntimeError("the disk is full")
+        raise RuntimeError("the disk is full\n  | a long log")
 
     names = ("parse_1mb_s",)
     monkeypatch.setattr(run, "GROUPS", (run.Group(names=names, measure=broken),))

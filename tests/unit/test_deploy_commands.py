@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,6 +13,8 @@ from milimo.cli import build_app
 from milimo_arbiter.devices import SMALL_BUDGET
 from milimo_deploy import tiny_models
 from milimo_deploy.commands import register
+from milimo_deploy.mesh import Addresses, plan_mesh
+from milimo_deploy.running import RunningMesh, write_description
 from milimo_runtime.registry import ModelFootprint, write_manifest
 from milimo_tiny.family import MODELS
 from typer.testing import CliRunner
@@ -78,6 +82,43 @@ def test_doctor_tells_the_settings_in_force(milimo: Callable[..., Any], monkeypa
         "port of video",
         "models",
     }
+
+
+def test_doctor_looks_at_the_folder_that_is_named(milimo: Callable[..., Any], tmp_path: Path) -> None:
+    install_all(tmp_path / "other/models")
+    document = json.loads(milimo("doctor", "--plan", "--home", tmp_path / "other", "--json").stdout)
+    settings = {setting["name"]: setting["value"] for setting in document["settings"]}
+    assert settings["MILIMO_HOME"] == str(tmp_path / "other")
+    topics = {finding["topic"]: finding["text"] for finding in document["findings"]}
+    assert "model tiny/ltx-2" in topics
+    assert topics["home"].startswith(str(tmp_path / "other"))
+    assert {fit["model"] for fit in document["plan"]} == {"flux-2", "sam-3", "ltx-2"}
+
+
+def test_doctor_tells_where_the_running_mesh_answers(milimo: Callable[..., Any], tmp_path: Path) -> None:
+    home = tmp_path / "other"
+    mesh = plan_mesh(home, Addresses(gateway="127.0.0.1:4711", video="127.0.0.1:4712"))
+    home.mkdir()
+
+    def facts() -> tuple[dict[str, str], dict[str, str]]:
+        document = json.loads(milimo("doctor", "--home", home, "--json").stdout)
+        settings = {setting["name"]: setting["value"] for setting in document["settings"]}
+        return settings, {finding["topic"]: finding["text"] for finding in document["findings"]}
+
+    # In the place of supervisord: a process of its command line, that ends with its input.
+    command = [sys.executable, "-c", "input()", str(mesh.supervisor_config)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as supervisor:
+        write_description(RunningMesh(mesh=mesh, supervisor_pid=supervisor.pid))
+        settings, topics = facts()
+        supervisor.communicate()
+    assert settings["MILIMO_GATEWAY_LISTEN"] == "127.0.0.1:4711"
+    assert settings["MILIMO_VIDEO_ADDRESS"] == "127.0.0.1:4712"
+    assert topics["mesh"] == "runs already; clients connect to 127.0.0.1:4711"
+    assert "port of gateway" not in topics
+    # What a mesh that was killed has left behind tells nothing.
+    settings, topics = facts()
+    assert settings["MILIMO_GATEWAY_LISTEN"] == "127.0.0.1:8080"
+    assert "mesh" not in topics
 
 
 def test_doctor_plans_the_memory(milimo: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from milimo_gateway.callers import refusals
 from milimo_gateway.clusters import TELEMETRY
 from milimo_gateway.contract import Method, Service, image_path, read_contract
 from milimo_gateway.envoy_config import NOWHERE, envoy_config
 from milimo_gateway.http_filters import CONTENT_TYPES
-from milimo_gateway.routes import CLUSTER_OF, INTERNAL, Patience, http_table, public_services, routes
+from milimo_gateway.routes import CLUSTER_OF, INTERNAL, INTERNAL_METHODS, Patience, http_table, public_services, routes
 from milimo_gateway.settings import CLUSTERS, GatewaySettings, is_loopback, split_address
 from milimo_gateway.unknown_fields import lua_pattern, lua_source
 from pydantic import ValidationError
@@ -78,6 +79,18 @@ def test_internal_services_have_no_route(name: str, tmp_path: Path) -> None:
         assert chosen(config(tmp_path), method.path)["route"]["cluster"] == NOWHERE
 
 
+@pytest.mark.parametrize("path", [*sorted(INTERNAL_METHODS), "/milimo.v1.JobService/Unknown"])
+def test_methods_that_are_not_public_have_no_route(path: str, tmp_path: Path) -> None:
+    assert chosen(config(tmp_path), path)["route"]["cluster"] == NOWHERE
+
+
+def test_internal_methods_are_those_of_the_contract() -> None:
+    assert {method.path for service in SERVICES for method in service.methods} >= INTERNAL_METHODS
+    public = [method.name for service in public_services(SERVICES) for method in service.methods]
+    assert "Lease" not in public
+    assert {"GetStatus", "WatchStatus", "ListLeases", "RevokeLease", "ReclaimMemory"} <= set(public)
+
+
 def test_no_http_path_is_taken_twice() -> None:
     # A template's variables match anything but a slash, whatever their names.
     rules = [
@@ -104,7 +117,6 @@ def test_no_http_path_is_taken_twice() -> None:
         ("WatchJob", Patience.STREAM),
         ("GenerateVideo", Patience.STREAM),
         ("DownloadAsset", Patience.STREAM),
-        ("Lease", Patience.STREAM),
         ("UploadAsset", Patience.UPLOAD),
     ],
 )
@@ -171,6 +183,10 @@ def test_addresses_of_this_machine_are_taken(listen: str, tmp_path: Path) -> Non
         {"gateway_endpoints": {"video": []}},
         {"gateway_endpoints": {"video": ["127.0.0.1"]}},
         {"gateway_requests_per_second": 0},
+        {"gateway_hosts": ["https://studio.example"]},
+        {"gateway_hosts": ["studio.example:443"]},
+        {"gateway_hosts": ["*"]},
+        {"gateway_access_log_bytes": 0},
     ],
 )
 def test_settings_that_cannot_be_are_refused(settings: dict[str, Any]) -> None:
@@ -281,6 +297,53 @@ def test_origins(origins: list[str] | None, origin: str, allowed: bool, tmp_path
         for matcher in matchers
     ]
     assert any(hits) is allowed
+    assert is_refused("FOREIGN_ORIGIN", origin, tmp_path, **settings) is not allowed
+
+
+def is_refused(reason: str, value: str, tmp_path: Path, **settings: Any) -> bool:
+    """Whether the header's value is refused for this reason."""
+    found = {each.reason: each for each in refusals(GatewaySettings(home=tmp_path, **settings))}
+    if reason not in found:
+        return False
+    matcher = found[reason].matcher
+    assert matcher["invert_match"]
+    return re.fullmatch(matcher["string_match"]["safe_regex"]["regex"], value) is None
+
+
+def test_any_origin_may_be_allowed(tmp_path: Path) -> None:
+    assert not is_refused("FOREIGN_ORIGIN", "https://a.example", tmp_path, gateway_cors_origins=["*"])
+
+
+@pytest.mark.parametrize("origin", ["null", "", "http://localhost:1,https://evil.example", "file://"])
+def test_odd_origins_are_refused(origin: str, tmp_path: Path) -> None:
+    assert is_refused("FOREIGN_ORIGIN", origin, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("settings", "host", "refused"),
+    [
+        ({}, "localhost", False),
+        ({}, "LocalHost:8080", False),
+        ({}, "127.0.0.1:1", False),
+        ({}, "[::1]:8080", False),
+        ({}, "evil.example", True),
+        ({}, "localhost.evil.example", True),
+        ({}, "127.0.0.1.evil.example:8080", True),
+        ({}, "127x0.0.1", True),
+        ({}, "localhost:8080:evil", True),
+        ({}, "", True),
+        ({}, "127.0.0.2:80", True),
+        ({"gateway_listen": "127.0.0.2:80"}, "127.0.0.2:80", False),
+        ({"gateway_listen": "[::1]:80"}, "[::1]:80", False),
+        ({}, "studio.example", True),
+        ({"gateway_hosts": ["studio.example"]}, "studio.example", False),
+        ({"gateway_hosts": ["studio.example"]}, "studio.example:443", False),
+        ({"gateway_hosts": ["studio.example"]}, "localhost:8080", False),
+        ({"gateway_hosts": ["studio.example"]}, "other.example", True),
+    ],
+)
+def test_hosts(settings: dict[str, Any], host: str, refused: bool, tmp_path: Path) -> None:
+    assert is_refused("FOREIGN_HOST", host, tmp_path, **settings) is refused
 
 
 def test_the_document_shows_the_routes_in_force() -> None:

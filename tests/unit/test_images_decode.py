@@ -5,10 +5,13 @@ from __future__ import annotations
 import io
 import random
 import struct
+import threading
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pytest
+from milimo_runtime import images
 from milimo_runtime.errors import InvalidArgument
 from milimo_runtime.images import MAX_IMAGE_PIXELS, decode_image
 from PIL import ExifTags, Image, ImageCms, ImageOps
@@ -212,3 +215,69 @@ def test_orientation_agrees_with_pillow_for_jpeg() -> None:
     data = encoded(NOISE, "JPEG", exif=exif)
     expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
     assert decode_image(data, field="image").tobytes() == expected.tobytes()
+
+
+def png_of_rows(width: int, height: int) -> bytes:
+    """A large RGBA picture that compresses well."""
+    compress = zlib.compressobj(1)
+    row = b"\0" + bytes(range(256)) * (width * 4 // 256)
+    body = b"".join(compress.compress(row) for _ in range(height)) + compress.flush()
+
+    def chunk(name: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 6, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+def memory(name: str) -> int:
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith(name):
+            return int(line.split()[1]) * 1024
+    raise AssertionError(name)
+
+
+def test_the_largest_image_takes_less_than_a_gigabyte() -> None:
+    data = png_of_rows(8000, 8000)
+    Path("/proc/self/clear_refs").write_text("5")
+    before = memory("VmRSS")
+    assert decode_image(data, field="image").size == (8000, 8000)
+    assert memory("VmHWM") - before < 700_000_000
+
+
+def test_strips_leave_no_seams() -> None:
+    """Conversions that look at pixels one by one give the same for the whole image as strip by strip."""
+    size = (1100, 2000)
+    assert size[0] * size[1] > 2 * images._STRIP_PIXELS
+    noise = np.random.default_rng(3).integers(0, 255, (size[1], size[0], 4), dtype=np.uint8)
+    image = Image.fromarray(noise)
+    white = Image.new("RGBA", size, "white")
+    expected = Image.alpha_composite(white, image).convert("RGB")
+    assert decode_image(encoded(image, "PNG", compress_level=1), field="image").tobytes() == expected.tobytes()
+
+
+def test_a_file_is_decoded_where_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "image"
+    path.write_bytes(encoded(NOISE, "PNG"))
+    assert decode_image(path, field="image").tobytes() == NOISE.tobytes()
+    path.write_bytes(b"")
+    with pytest.raises(InvalidArgument, match="empty"):
+        decode_image(path, field="image")
+
+
+def test_few_are_decoded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one place, a second thread waits until the first is done."""
+    monkeypatch.setattr(images, "_DECODING", threading.BoundedSemaphore(1))
+    data = encoded(NOISE, "PNG")
+    decoded = threading.Event()
+
+    def decode() -> None:
+        decode_image(data, field="image")
+        decoded.set()
+
+    with images._DECODING:
+        thread = threading.Thread(target=decode)
+        thread.start()
+        assert not decoded.wait(0.2)
+    thread.join()
+    assert decoded.is_set()

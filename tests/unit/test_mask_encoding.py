@@ -20,7 +20,6 @@ from milimo_segmentation.encoding import (
     encode_rle,
     expand_counts,
     mask_box,
-    merge_masks,
 )
 from milimo_segmentation.prompts import Box, Point, check_prompts
 from PIL import Image
@@ -95,14 +94,6 @@ def test_box_is_the_smallest(mask: Bools) -> None:
     inside = mask[y0:y1, x0:x1]
     assert inside.sum() == mask.sum()
     assert all(edge.any() for edge in (inside[0], inside[-1], inside[:, 0], inside[:, -1]))
-
-
-@given(masks=st.lists(npst.arrays(np.bool_, (4, 5)), max_size=4))
-def test_union(masks: list[Bools]) -> None:
-    merged = merge_masks(masks, height=4, width=5)
-    assert merged.shape == (4, 5)
-    for y, x in np.ndindex(4, 5):
-        assert merged[y, x] == any(mask[y, x] for mask in masks)
 
 
 def point(**changes: Any) -> Point:

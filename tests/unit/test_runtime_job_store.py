@@ -282,6 +282,23 @@ def test_cancelling_is_a_wish(store: JobStore, project: str) -> None:
     assert store.begin_attempt(job.id)[0].cancel_requested
 
 
+@pytest.mark.parametrize("keep", [True, False])
+def test_what_a_cancelled_job_has_stored_goes_unless_it_is_to_be_kept(
+    store: JobStore, project: str, *, keep: bool
+) -> None:
+    job, other = submit(store, project), submit(store, project)
+    assets = []
+    for made in (job, other):
+        store.begin_attempt(made.id)
+        assets.append(store.commit_artefact(made.id, 1, asset_of(made, "one"), fraction=0.5)[0])
+    store.request_cancel(job.id, keep_partial=keep)
+    assert list(store.remove_partial(job.id, 1)) == ([] if keep else [assets[0]])
+    assert list(store.get(job.id).assets) == ([assets[0]] if keep else [])
+    assert list(store.get(other.id).assets) == [assets[1]]
+    with pytest.raises(JobTakenOver):
+        store.remove_partial(job.id, 2)
+
+
 def test_retrying_makes_a_new_job_of_the_same_request(store: JobStore, project: str) -> None:
     job = submit(store, project, priority=Priority.HIGH)
     with pytest.raises(FailedPrecondition):

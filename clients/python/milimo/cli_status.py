@@ -11,7 +11,7 @@ from milimo.cli_session import AddressOption, JsonOption, open_session
 
 def status(address: AddressOption = None, json: JsonOption = False) -> None:
     """Show whether the mesh is there, which of its processes answer, and what they do."""
-    from milimo.probes import PROBE_SECONDS, probe_processes
+    from milimo.probes import PROBE_SECONDS, Probe, probe_processes
     from milimo.v1.arbiter_pb2 import GetStatusRequest
     from milimo.v1.jobs_pb2 import JOB_STATE_QUEUED, JOB_STATE_RUNNING, JOB_STATE_WAITING_FOR_LEASE, ListJobsRequest
 
@@ -19,7 +19,8 @@ def status(address: AddressOption = None, json: JsonOption = False) -> None:
         if not cli_errors.is_listening(session.address):
             # Raises what the gateway's absence raises, with its advice.
             session.client.gpu.GetStatus(GetStatusRequest(), timeout=PROBE_SECONDS)
-        probes = probe_processes(session.client)
+        # It takes connections, and the other answers come through it.
+        probes = [Probe(process="gateway", answers=True, text="answers"), *probe_processes(session.client)]
         alive = {probe.process for probe in probes if probe.answers}
         document: dict[str, object] = {
             "address": session.address,

@@ -10,6 +10,7 @@ from milimo.asset_files import PartialFile, upload_requests
 from milimo.cursor import Patience
 from milimo.endpoint import DEFAULT_ADDRESS, parse_address
 from milimo.errors import MilimoError
+from milimo.health import HealthStub
 from milimo.transport import open_channel
 from milimo.v1 import assets_pb2
 from milimo.v1.arbiter_pb2_grpc import MemoryArbiterStub
@@ -56,6 +57,7 @@ class Milimo:
         self.jobs = JobServiceStub(channel)
         self.models = ModelServiceStub(channel)
         self.gpu = MemoryArbiterStub(channel)
+        self.health = HealthStub(channel)
 
     def watch(
         self, job_id: str, *, after_sequence: int = 0, previews: bool = False, patience: Patience | None = None

@@ -28,7 +28,7 @@ from milimo_runtime.errors import NotFound, Unavailable
 from milimo_runtime.interceptors import CallInterceptor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Iterator, Mapping
 
 
 MIB = 1024 * 1024
@@ -246,12 +246,12 @@ def host_and_port(address: str) -> tuple[str, int]:
 
 
 @contextlib.contextmanager
-def mesh(home: Path) -> Iterator[tuple[Mesh, Process]]:
+def mesh(home: Path, settings: Mapping[str, str] | None = None) -> Iterator[tuple[Mesh, Process]]:
     traffic = Traffic()
     with reserved_port() as edge:
         pass
     with services(traffic) as port, reserved_port() as away:
-        variables = environment(home, port, away, edge)
+        variables = environment(home, port, away, edge) | dict(settings or {})
         with gateway_process("edge", variables), gateway_process("envoy", variables) as envoy:
             listen = envoy.facts["listen"]
             yield (

@@ -37,7 +37,7 @@ def test_a_slow_service_slows_the_upload(gateway: Mesh) -> None:
     size, sent = 50 * MIB, 0
     before = gateway.memory()
     with socket.create_connection(gateway.address, timeout=PATIENCE_S) as connection:
-        head = f"POST /v1/projects/patient/assets HTTP/1.1\r\nhost: m\r\ncontent-length: {size}\r\n\r\n"
+        head = f"POST /v1/projects/patient/assets HTTP/1.1\r\nhost: localhost\r\ncontent-length: {size}\r\n\r\n"
         connection.sendall(head.encode() + bytes(MIB))
         sent += MIB
         assert gateway.traffic.reading.wait(PATIENCE_S)
@@ -57,7 +57,7 @@ def test_a_slow_service_slows_the_upload(gateway: Mesh) -> None:
 def test_an_upload_that_is_too_large_is_refused_at_once(size: int, gateway: Mesh) -> None:
     before = gateway.traffic.calls["upload"]
     with socket.create_connection(gateway.address, timeout=PATIENCE_S) as connection:
-        head = f"POST /v1/projects/p1/assets HTTP/1.1\r\nhost: m\r\ncontent-length: {size}\r\n\r\n"
+        head = f"POST /v1/projects/p1/assets HTTP/1.1\r\nhost: localhost\r\ncontent-length: {size}\r\n\r\n"
         connection.sendall(head.encode())
         answer = b""
         while piece := connection.recv(65536):
@@ -112,7 +112,7 @@ def test_byte_ranges(span: str | None, http: int, expected: bytes | None, client
 )
 def test_nothing_else_is_served(path: str, gateway: Mesh) -> None:
     with socket.create_connection(gateway.address, timeout=PATIENCE_S) as connection:
-        connection.sendall(f"GET {path} HTTP/1.1\r\nhost: m\r\nconnection: close\r\n\r\n".encode())
+        connection.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n".encode())
         answer = b""
         while piece := connection.recv(65536):
             answer += piece

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 from .mesh import MIB, PATIENCE_S, Mesh, reason, status
 
+JSON = {"content-type": "application/json"}
+
 
 def test_unary_json(client: httpx.Client) -> None:
     response = client.get("/v1/jobs/7")
@@ -67,7 +69,7 @@ def test_errors_carry_their_details(path: str, client: httpx.Client) -> None:
     ],
 )
 def test_what_is_no_request_is_refused(verb: str, path: str, body: str | None, text: str, client: httpx.Client) -> None:
-    response = client.request(verb, path, content=body)
+    response = client.request(verb, path, content=body, headers=JSON)
     assert response.status_code == 400
     found = status(response)
     assert (found.code, reason(found)) == (3, "INVALID_REQUEST")
@@ -90,7 +92,8 @@ def test_what_is_no_request_is_refused(verb: str, path: str, body: str | None, t
     ],
 )
 def test_unknown_fields_are_refused(path: str, body: str, unknown: str, client: httpx.Client) -> None:
-    response = client.request("POST" if ":" in path or path.endswith("videos") else "PATCH", path, content=body)
+    verb = "POST" if ":" in path or path.endswith("videos") else "PATCH"
+    response = client.request(verb, path, content=body, headers=JSON)
     assert response.status_code == 400
     found = status(response)
     assert (found.code, reason(found)) == (3, "UNKNOWN_FIELD")
@@ -139,7 +142,7 @@ def test_all_fields_of_the_contract_are_known(snake_case: bool, client: httpx.Cl
             # "x" is what the path's variables are too: a path and a body may not disagree.
             text = json_format.MessageToJson(filled(body), preserving_proto_field_name=snake_case)
             path = re.sub(r"\{[^}]*\}", "x", getattr(rule, verb))
-            response = client.request(verb.upper(), path, content=text)
+            response = client.request(verb.upper(), path, content=text, headers=JSON)
             seen += 1
             if response.status_code != 200:
                 found = status(response)
@@ -166,6 +169,8 @@ def test_rules_of_the_contract_hold_over_json(client: httpx.Client) -> None:
         ("PUT", "/v1/jobs/7", 404, 5, "NOTHING_HERE"),
         ("POST", "/milimo.v1.WorkerService/NotifyJob", 415, 3, "UNSUPPORTED_MEDIA_TYPE"),
         ("POST", "/milimo.v1.JobService/GetJob", 415, 3, "UNSUPPORTED_MEDIA_TYPE"),
+        ("POST", "/milimo.v1.MemoryArbiter/Lease", 415, 3, "UNSUPPORTED_MEDIA_TYPE"),
+        ("GET", "/milimo.v1.MemoryArbiter/Lease", 415, 3, "UNSUPPORTED_MEDIA_TYPE"),
         ("POST", "/v1/gpu:reclaim", 503, 14, "UNAVAILABLE"),
         ("GET", "/v1/gpu/status:watch", 503, 14, "UNAVAILABLE"),
         ("GET", "/health", 501, 12, "NOT_IMPLEMENTED"),
@@ -185,7 +190,7 @@ def test_answers_of_the_gateway_itself(
 def test_a_json_body_that_is_too_large(client: httpx.Client) -> None:
     # In pieces, so that no Content-Length announces its size.
     pieces = (b'{"script_content": "' if number == 0 else b"x" * MIB for number in range(10))
-    response = client.patch("/v1/projects/p1", content=pieces)
+    response = client.patch("/v1/projects/p1", content=pieces, headers=JSON)
     assert response.status_code == 413
     assert (status(response).code, reason(status(response))) == (3, "BODY_TOO_LARGE")
 

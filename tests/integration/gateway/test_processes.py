@@ -53,6 +53,25 @@ async def test_what_envoy_refuses_is_said(tmp_path: Path) -> None:
         await validate(path)
 
 
+def test_the_access_log_is_bounded(tmp_path: Path) -> None:
+    with (
+        mesh(tmp_path, {"MILIMO_GATEWAY_ACCESS_LOG_BYTES": "20000"}) as (running, launcher),
+        running.client() as client,
+    ):
+        log = tmp_path / "logs/access.log"
+        # Envoy writes when it has 64 KiB; a line is longer than 300 bytes.
+        for number in range(300):
+            assert client.get(f"/v1/jobs/{number}").status_code == 200
+        assert launcher.read_until("rotated")["path"] == str(log)
+        old = log.with_name("access.log.1")
+        first = old.read_text().splitlines()
+        assert json.loads(first[0])["path"] == "/v1/jobs/0"
+        assert client.get("/v1/jobs/last").status_code == 200
+    # Nothing is lost between the two.
+    paths = [json.loads(line)["path"] for line in (*first, *log.read_text().splitlines())]
+    assert paths == [*(f"/v1/jobs/{number}" for number in range(300)), "/v1/jobs/last"]
+
+
 def ended(pidfd: int) -> bool:
     """Waits for the end of a process that is no child of ours."""
     return bool(select.select([pidfd], [], [], PATIENCE_S)[0])

@@ -15,10 +15,14 @@ import grpc.aio
 import httpx
 import pytest
 from google.api import httpbody_pb2
-from milimo.v1 import assets_pb2, assets_pb2_grpc, jobs_pb2, jobs_pb2_grpc, video_pb2
+from milimo.client import Milimo
+from milimo.errors import MilimoError
+from milimo.probes import probe_processes
+from milimo.v1 import arbiter_pb2, arbiter_pb2_grpc, assets_pb2, assets_pb2_grpc, jobs_pb2, jobs_pb2_grpc, video_pb2
 from milimo.v1 import video_pb2_grpc as video_grpc
 from milimo_gateway.contract import read_contract
 from milimo_gateway.routes import public_services
+from milimo_gateway.settings import CLUSTERS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -43,6 +47,12 @@ async def test_native_grpc(gateway: Mesh) -> None:
         with pytest.raises(grpc.aio.AioRpcError) as internal:
             await channel.unary_unary("/milimo.v1.WorkerService/NotifyJob")(b"")
         assert internal.value.code() is grpc.StatusCode.UNIMPLEMENTED
+        arbiter = arbiter_pb2_grpc.MemoryArbiterStub(channel)
+        # Nothing is sent: a message that meets the end of its stream would end as an error of the client's own.
+        assert await arbiter.Lease().code() is grpc.StatusCode.UNIMPLEMENTED
+        with pytest.raises(grpc.aio.AioRpcError) as status:
+            await arbiter.GetStatus(arbiter_pb2.GetStatusRequest())
+        assert status.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_a_native_upload_may_be_longer_than_a_message(gateway: Mesh) -> None:
@@ -78,6 +88,17 @@ def test_grpc_web(client: httpx.Client) -> None:
     rest = response.content[5 + size :]
     assert rest[0] == 0x80
     assert b"grpc-status:0" in rest
+
+
+def test_health_is_told_of_every_process(gateway: Mesh) -> None:
+    with Milimo(gateway.url) as client:
+        probes = {probe.process: probe for probe in probe_processes(client)}
+        assert set(probes) == set(CLUSTERS)
+        assert {name for name, probe in probes.items() if probe.answers} == {"storyboard", "edge"}
+        assert probes["video"].text not in ("", probes["edge"].text)
+        with pytest.raises(MilimoError) as unknown:
+            client.health.serves("nothing", timeout=PATIENCE_S)
+        assert unknown.value.code is grpc.StatusCode.UNIMPLEMENTED
 
 
 def buf_curl(*arguments: str) -> str:

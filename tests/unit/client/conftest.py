@@ -13,6 +13,7 @@ import grpc
 import pytest
 from google.api import httpbody_pb2
 from google.protobuf import timestamp_pb2
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from milimo.v1 import (
     arbiter_pb2,
@@ -77,6 +78,8 @@ class Studio:
         # A job that is told to hang sends its first events and then nothing.
         self.hang = threading.Event()
         self.upload_pieces: list[int] = []
+        # Processes that are about to end.
+        self.draining: set[str] = set()
 
     def new_id(self, kind: str) -> str:
         return f"{kind}-{next(self.numbers)}"
@@ -391,6 +394,20 @@ class Arbiter(arbiter_pb2_grpc.MemoryArbiterServicer):
             yield arbiter_pb2.WatchStatusResponse(status=self.status())
 
 
+class Health(health_pb2_grpc.HealthServicer):
+    def __init__(self, studio: Studio) -> None:
+        self.studio = studio
+
+    def Check(self, request: Any, context: Any) -> Any:
+        """As the gateway does it: of the process that a header names."""
+        process = dict(context.invocation_metadata())["milimo-process"]
+        self.studio.record(f"Check {process}", request, context)
+        serves = process not in self.studio.draining
+        return health_pb2.HealthCheckResponse(
+            status=health_pb2.HealthCheckResponse.SERVING if serves else health_pb2.HealthCheckResponse.NOT_SERVING
+        )
+
+
 SERVICES: tuple[tuple[Callable[[Any, Any], None], type[Any]], ...] = (
     (jobs_pb2_grpc.add_JobServiceServicer_to_server, Jobs),
     (projects_pb2_grpc.add_ProjectServiceServicer_to_server, Projects),
@@ -401,6 +418,7 @@ SERVICES: tuple[tuple[Callable[[Any, Any], None], type[Any]], ...] = (
     (storyboard_pb2_grpc.add_StoryboardServiceServicer_to_server, Storyboard),
     (models_pb2_grpc.add_ModelServiceServicer_to_server, Models),
     (arbiter_pb2_grpc.add_MemoryArbiterServicer_to_server, Arbiter),
+    (health_pb2_grpc.add_HealthServicer_to_server, Health),
 )
 
 

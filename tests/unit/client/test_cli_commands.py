@@ -13,8 +13,10 @@ import pytest
 import typer
 from milimo.cli import build_app, group
 from milimo.cli_reference import commands, reference
+from milimo.probes import PROCESSES
 from milimo.v1 import jobs_pb2
 from milimo_deploy.commands import register
+from milimo_deploy.mesh import NAMES
 from typer.testing import CliRunner
 
 if TYPE_CHECKING:
@@ -136,13 +138,17 @@ def test_the_mesh(milimo: Callable[..., Any], studio: Studio, address: str) -> N
     done = milimo("status")
     assert done.exit_code == 0, done.output
     assert f"gateway at {address}" in done.stdout
-    for process in ("arbiter", "storyboard", "video", "image", "segmentation"):
-        assert f"{process}\tanswers" in done.stdout
-    studio.failures["PlanVideo"] = grpc.StatusCode.UNAVAILABLE
+    for process in NAMES:
+        assert f"{process}\tanswers\n" in done.stdout
+    # Nothing is asked of a service that it would have to refuse.
+    assert set(studio.requests) == {f"Check {name}" for name in PROCESSES} | {"ListJobs", "GetStatus"}
+    studio.failures["Check video"] = grpc.StatusCode.UNAVAILABLE
+    studio.draining.add("edge")
     lame = milimo("status", "--json")
     assert lame.exit_code == 4
     document = json.loads(lame.stdout)
-    assert [name for name, state in document["processes"].items() if not state["answers"]] == ["video"]
+    assert set(document["processes"]) == set(NAMES)
+    assert [name for name, state in document["processes"].items() if not state["answers"]] == ["video", "edge"]
     assert milimo("status", "--address", "127.0.0.1:1").exit_code == 4
 
 

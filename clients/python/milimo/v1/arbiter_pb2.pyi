@@ -129,7 +129,9 @@ class Footprint(_message.Message):
     """Seconds that bringing the weights back takes, from earlier loads; 0 when it is not known."""
     @_builtins.property
     def devices(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Device ids on which this grade can run, such as "cuda:0"; empty: any device of the host."""
+        """Devices on which this grade can run: ids such as "cuda:0", or kinds such as "cuda", which stand for all devices of
+        that kind; empty: any device of the host. Those that the host does not have are passed over.
+        """
 
     def __init__(
         self,
@@ -971,18 +973,22 @@ class RevokeLeaseRequest(_message.Message):
 
     LEASE_ID_FIELD_NUMBER: _builtins.int
     REASON_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     lease_id: _builtins.str
     reason: _builtins.str
     """Shown to the holder and in the decisions."""
+    request_id: _builtins.str
+    """UUID; a repeat returns the first one's result."""
     def __init__(
         self,
         *,
         lease_id: _builtins.str = ...,
         reason: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease_id", b"lease_id", "reason", b"reason"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["lease_id", b"lease_id", "reason", b"reason", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1014,19 +1020,23 @@ class ReclaimMemoryRequest(_message.Message):
 
     DEVICE_FIELD_NUMBER: _builtins.int
     BYTES_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     device: _builtins.str
     """Such as "cuda:0"; empty: all devices."""
     bytes: _builtins.int
     """Bytes wanted free; 0: everything that is idle."""
+    request_id: _builtins.str
+    """UUID; a repeat returns the first one's result."""
     def __init__(
         self,
         *,
         device: _builtins.str = ...,
         bytes: _builtins.int = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "device", b"device"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes", b"bytes", "device", b"device", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -102,7 +102,7 @@ class MemoryArbiterServicer:
         raise NotImplementedError('Method not implemented!')
 
     def WatchStatus(self, request, context):
-        """The status now, and again after each change, coalesced for slow readers.
+        """The status now, and again after changes, at most 10 times a second: each shows all changes since the one before.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -52,7 +52,7 @@ class MemoryArbiterStub:
     GetStatus: _grpc.UnaryUnaryMultiCallable[_arbiter_pb2.GetStatusRequest, _arbiter_pb2.GetStatusResponse]
     """Devices, leases, the queue and the latest decisions."""
     WatchStatus: _grpc.UnaryStreamMultiCallable[_arbiter_pb2.WatchStatusRequest, _arbiter_pb2.WatchStatusResponse]
-    """The status now, and again after each change, coalesced for slow readers."""
+    """The status now, and again after changes, at most 10 times a second: each shows all changes since the one before."""
     ListLeases: _grpc.UnaryUnaryMultiCallable[_arbiter_pb2.ListLeasesRequest, _arbiter_pb2.ListLeasesResponse]
     """All leases that hold bytes, oldest first."""
     RevokeLease: _grpc.UnaryUnaryMultiCallable[_arbiter_pb2.RevokeLeaseRequest, _arbiter_pb2.RevokeLeaseResponse]
@@ -89,7 +89,7 @@ class MemoryArbiterAsyncStub(MemoryArbiterStub):
     GetStatus: _aio.UnaryUnaryMultiCallable[_arbiter_pb2.GetStatusRequest, _arbiter_pb2.GetStatusResponse]  # type: ignore[assignment]
     """Devices, leases, the queue and the latest decisions."""
     WatchStatus: _aio.UnaryStreamMultiCallable[_arbiter_pb2.WatchStatusRequest, _arbiter_pb2.WatchStatusResponse]  # type: ignore[assignment]
-    """The status now, and again after each change, coalesced for slow readers."""
+    """The status now, and again after changes, at most 10 times a second: each shows all changes since the one before."""
     ListLeases: _aio.UnaryUnaryMultiCallable[_arbiter_pb2.ListLeasesRequest, _arbiter_pb2.ListLeasesResponse]  # type: ignore[assignment]
     """All leases that hold bytes, oldest first."""
     RevokeLease: _aio.UnaryUnaryMultiCallable[_arbiter_pb2.RevokeLeaseRequest, _arbiter_pb2.RevokeLeaseResponse]  # type: ignore[assignment]
@@ -141,7 +141,7 @@ class MemoryArbiterServicer(metaclass=_abc_1.ABCMeta):
         request: _arbiter_pb2.WatchStatusRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_arbiter_pb2.WatchStatusResponse], _abc.AsyncIterator[_arbiter_pb2.WatchStatusResponse]]:
-        """The status now, and again after each change, coalesced for slow readers."""
+        """The status now, and again after changes, at most 10 times a second: each shows all changes since the one before."""
 
     @_abc_1.abstractmethod
     def ListLeases(

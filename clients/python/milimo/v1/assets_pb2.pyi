@@ -262,7 +262,7 @@ class ListAssetsRequest(_message.Message):
     kind: Global___AssetKind.ValueType
     """Only this kind; unspecified: all."""
     page_size: _builtins.int
-    """1 to 1,000; 0: 100."""
+    """1 to 1,000; 0: 100. A page has fewer where its entries would take more than 4 MiB."""
     page_token: _builtins.str
     def __init__(
         self,
@@ -358,15 +358,19 @@ class DeleteAssetRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ASSET_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     asset_id: _builtins.str
+    request_id: _builtins.str
+    """UUID; a repeat returns the first one's result."""
     def __init__(
         self,
         *,
         asset_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_id", b"asset_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_id", b"asset_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -76,7 +76,8 @@ class AssetServiceServicer:
         """Stores an image, a video or a sound. Over HTTP the body is the raw file, its Content-Type header the media type.
         The file is decoded before it is accepted.
         Errors: INVALID_ARGUMENT (more than 2 GiB; not a PNG, JPEG, WebP, MP4, MOV, WebM, WAV, FLAC, MP3 or OGG file; damaged; an
-        image above 64 megapixels), NOT_FOUND (no such project).
+        image above 64 megapixels), NOT_FOUND (no such project), RESOURCE_EXHAUSTED (the disk is full; 8 uploads are at work
+        for half a minute), DEADLINE_EXCEEDED (nothing came for five minutes).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

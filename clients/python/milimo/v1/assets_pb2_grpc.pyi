@@ -38,7 +38,8 @@ class AssetServiceStub:
     """Stores an image, a video or a sound. Over HTTP the body is the raw file, its Content-Type header the media type.
     The file is decoded before it is accepted.
     Errors: INVALID_ARGUMENT (more than 2 GiB; not a PNG, JPEG, WebP, MP4, MOV, WebM, WAV, FLAC, MP3 or OGG file; damaged; an
-    image above 64 megapixels), NOT_FOUND (no such project).
+    image above 64 megapixels), NOT_FOUND (no such project), RESOURCE_EXHAUSTED (the disk is full; 8 uploads are at work
+    for half a minute), DEADLINE_EXCEEDED (nothing came for five minutes).
     """
     DownloadAsset: _grpc.UnaryStreamMultiCallable[_assets_pb2.DownloadAssetRequest, _httpbody_pb2.HttpBody]
     """The file's bytes, or a span of them. Over HTTP prefer the asset's `url`, which serves byte ranges.
@@ -62,7 +63,8 @@ class AssetServiceAsyncStub(AssetServiceStub):
     """Stores an image, a video or a sound. Over HTTP the body is the raw file, its Content-Type header the media type.
     The file is decoded before it is accepted.
     Errors: INVALID_ARGUMENT (more than 2 GiB; not a PNG, JPEG, WebP, MP4, MOV, WebM, WAV, FLAC, MP3 or OGG file; damaged; an
-    image above 64 megapixels), NOT_FOUND (no such project).
+    image above 64 megapixels), NOT_FOUND (no such project), RESOURCE_EXHAUSTED (the disk is full; 8 uploads are at work
+    for half a minute), DEADLINE_EXCEEDED (nothing came for five minutes).
     """
     DownloadAsset: _aio.UnaryStreamMultiCallable[_assets_pb2.DownloadAssetRequest, _httpbody_pb2.HttpBody]  # type: ignore[assignment]
     """The file's bytes, or a span of them. Over HTTP prefer the asset's `url`, which serves byte ranges.
@@ -89,7 +91,8 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
         """Stores an image, a video or a sound. Over HTTP the body is the raw file, its Content-Type header the media type.
         The file is decoded before it is accepted.
         Errors: INVALID_ARGUMENT (more than 2 GiB; not a PNG, JPEG, WebP, MP4, MOV, WebM, WAV, FLAC, MP3 or OGG file; damaged; an
-        image above 64 megapixels), NOT_FOUND (no such project).
+        image above 64 megapixels), NOT_FOUND (no such project), RESOURCE_EXHAUSTED (the disk is full; 8 uploads are at work
+        for half a minute), DEADLINE_EXCEEDED (nothing came for five minutes).
         """
 
     @_abc_1.abstractmethod

@@ -286,15 +286,19 @@ class DeleteElementRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ELEMENT_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     element_id: _builtins.str
+    request_id: _builtins.str
+    """UUID; a repeat returns the first one's result."""
     def __init__(
         self,
         *,
         element_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["element_id", b"element_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["element_id", b"element_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -38,7 +38,7 @@ class ProjectServiceStub:
     GetProject: _grpc.UnaryUnaryMultiCallable[_projects_pb2.GetProjectRequest, _projects_pb2.GetProjectResponse]
     """Errors: NOT_FOUND."""
     ListProjects: _grpc.UnaryUnaryMultiCallable[_projects_pb2.ListProjectsRequest, _projects_pb2.ListProjectsResponse]
-    """Newest first."""
+    """Newest first, without their scripts."""
     UpdateProject: _grpc.UnaryUnaryMultiCallable[_projects_pb2.UpdateProjectRequest, _projects_pb2.UpdateProjectResponse]
     """Changes the fields that the mask names; without a mask, those that the request sets.
     Errors: NOT_FOUND, INVALID_ARGUMENT (a field that cannot be changed).
@@ -58,7 +58,7 @@ class ProjectServiceAsyncStub(ProjectServiceStub):
     GetProject: _aio.UnaryUnaryMultiCallable[_projects_pb2.GetProjectRequest, _projects_pb2.GetProjectResponse]  # type: ignore[assignment]
     """Errors: NOT_FOUND."""
     ListProjects: _aio.UnaryUnaryMultiCallable[_projects_pb2.ListProjectsRequest, _projects_pb2.ListProjectsResponse]  # type: ignore[assignment]
-    """Newest first."""
+    """Newest first, without their scripts."""
     UpdateProject: _aio.UnaryUnaryMultiCallable[_projects_pb2.UpdateProjectRequest, _projects_pb2.UpdateProjectResponse]  # type: ignore[assignment]
     """Changes the fields that the mask names; without a mask, those that the request sets.
     Errors: NOT_FOUND, INVALID_ARGUMENT (a field that cannot be changed).
@@ -93,7 +93,7 @@ class ProjectServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _projects_pb2.ListProjectsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_projects_pb2.ListProjectsResponse, _abc.Awaitable[_projects_pb2.ListProjectsResponse]]:
-        """Newest first."""
+        """Newest first, without their scripts."""
 
     @_abc_1.abstractmethod
     def UpdateProject(

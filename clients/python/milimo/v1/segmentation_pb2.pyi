@@ -375,11 +375,11 @@ class SegmentTextResponse(_message.Message):
     height: _builtins.int
     @_builtins.property
     def merged(self) -> Global___Mask:
-        """Everything that was found, in one mask; empty when there is nothing."""
+        """All instances in one mask; empty when there is none."""
 
     @_builtins.property
     def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mask]:
-        """Best first."""
+        """Best first; at most the 100 best."""
 
     def __init__(
         self,
@@ -402,16 +402,20 @@ class StartTrackingRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ASSET_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     asset_id: _builtins.str
     """A video asset."""
+    request_id: _builtins.str
+    """UUID; a repeat returns the first one's result."""
     def __init__(
         self,
         *,
         asset_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_id", b"asset_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["asset_id", b"asset_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -456,6 +460,7 @@ class PromptTrackingRequest(_message.Message):
     BOXES_FIELD_NUMBER: _builtins.int
     OBJECT_ID_FIELD_NUMBER: _builtins.int
     MASK_FORMAT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     frame_index: _builtins.int
     """From 0."""
@@ -463,6 +468,8 @@ class PromptTrackingRequest(_message.Message):
     object_id: _builtins.int
     """The object to refine; 0: a new one."""
     mask_format: Global___MaskFormat.ValueType
+    request_id: _builtins.str
+    """UUID; a repeat returns the first one's result."""
     @_builtins.property
     def points(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Point]: ...
     @_builtins.property
@@ -477,10 +484,11 @@ class PromptTrackingRequest(_message.Message):
         boxes: _abc.Iterable[_common_pb2.Box] | None = ...,
         object_id: _builtins.int = ...,
         mask_format: Global___MaskFormat.ValueType = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["boxes", b"boxes", "frame_index", b"frame_index", "mask_format", b"mask_format", "object_id", b"object_id", "points", b"points", "session_id", b"session_id", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["boxes", b"boxes", "frame_index", b"frame_index", "mask_format", b"mask_format", "object_id", b"object_id", "points", b"points", "request_id", b"request_id", "session_id", b"session_id", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -581,15 +589,19 @@ class StopTrackingRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SESSION_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
+    request_id: _builtins.str
+    """UUID; a repeat returns the first one's result."""
     def __init__(
         self,
         *,
         session_id: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["request_id", b"request_id", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -616,17 +628,21 @@ class RemoveTrackedObjectRequest(_message.Message):
 
     SESSION_ID_FIELD_NUMBER: _builtins.int
     OBJECT_ID_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     object_id: _builtins.int
+    request_id: _builtins.str
+    """UUID; a repeat returns the first one's result."""
     def __init__(
         self,
         *,
         session_id: _builtins.str = ...,
         object_id: _builtins.int = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["object_id", b"object_id", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["object_id", b"object_id", "request_id", b"request_id", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -653,17 +669,21 @@ class ExportTrackingRequest(_message.Message):
 
     SESSION_ID_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     format: Global___TrackingExportFormat.ValueType
+    request_id: _builtins.str
+    """UUID; a repeat returns the first one's result."""
     def __init__(
         self,
         *,
         session_id: _builtins.str = ...,
         format: Global___TrackingExportFormat.ValueType = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["format", b"format", "request_id", b"request_id", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -93,7 +93,9 @@ class SegmentationServiceServicer:
 
     def PredictMask(self, request, context):
         """The object under clicks and boxes. The second click on the same image does not run the backbone again.
-        Errors: INVALID_ARGUMENT (neither point nor box; a point outside the image; a damaged image), NOT_FOUND (asset).
+        Errors: INVALID_ARGUMENT (neither point nor box; a point outside the image; a damaged image), NOT_FOUND (asset),
+        RESOURCE_EXHAUSTED (32 calls wait already; PNG masks above 4 MiB, where RLE is the way out), UNAVAILABLE (the memory
+        was taken away meanwhile).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -107,7 +109,7 @@ class SegmentationServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def SegmentText(self, request, context):
-        """One mask of everything that a text names, and each instance.
+        """One mask of everything that a text names, and each instance, the 100 best at most. Errors: those of PredictMask.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,12 +35,14 @@ class SegmentationServiceStub:
     def __new__(cls, channel: _aio.Channel) -> SegmentationServiceAsyncStub: ...
     PredictMask: _grpc.UnaryUnaryMultiCallable[_segmentation_pb2.PredictMaskRequest, _segmentation_pb2.PredictMaskResponse]
     """The object under clicks and boxes. The second click on the same image does not run the backbone again.
-    Errors: INVALID_ARGUMENT (neither point nor box; a point outside the image; a damaged image), NOT_FOUND (asset).
+    Errors: INVALID_ARGUMENT (neither point nor box; a point outside the image; a damaged image), NOT_FOUND (asset),
+    RESOURCE_EXHAUSTED (32 calls wait already; PNG masks above 4 MiB, where RLE is the way out), UNAVAILABLE (the memory
+    was taken away meanwhile).
     """
     Detect: _grpc.UnaryUnaryMultiCallable[_segmentation_pb2.DetectRequest, _segmentation_pb2.DetectResponse]
     """Boxes, scores and masks of everything that a text names, or that looks like the boxes."""
     SegmentText: _grpc.UnaryUnaryMultiCallable[_segmentation_pb2.SegmentTextRequest, _segmentation_pb2.SegmentTextResponse]
-    """One mask of everything that a text names, and each instance."""
+    """One mask of everything that a text names, and each instance, the 100 best at most. Errors: those of PredictMask."""
     StartTracking: _grpc.UnaryUnaryMultiCallable[_segmentation_pb2.StartTrackingRequest, _segmentation_pb2.StartTrackingResponse]
     """Begins to follow objects in a video. One session takes text and clicks."""
     PromptTracking: _grpc.UnaryUnaryMultiCallable[_segmentation_pb2.PromptTrackingRequest, _segmentation_pb2.PromptTrackingResponse]
@@ -63,12 +65,14 @@ class SegmentationServiceAsyncStub(SegmentationServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     PredictMask: _aio.UnaryUnaryMultiCallable[_segmentation_pb2.PredictMaskRequest, _segmentation_pb2.PredictMaskResponse]  # type: ignore[assignment]
     """The object under clicks and boxes. The second click on the same image does not run the backbone again.
-    Errors: INVALID_ARGUMENT (neither point nor box; a point outside the image; a damaged image), NOT_FOUND (asset).
+    Errors: INVALID_ARGUMENT (neither point nor box; a point outside the image; a damaged image), NOT_FOUND (asset),
+    RESOURCE_EXHAUSTED (32 calls wait already; PNG masks above 4 MiB, where RLE is the way out), UNAVAILABLE (the memory
+    was taken away meanwhile).
     """
     Detect: _aio.UnaryUnaryMultiCallable[_segmentation_pb2.DetectRequest, _segmentation_pb2.DetectResponse]  # type: ignore[assignment]
     """Boxes, scores and masks of everything that a text names, or that looks like the boxes."""
     SegmentText: _aio.UnaryUnaryMultiCallable[_segmentation_pb2.SegmentTextRequest, _segmentation_pb2.SegmentTextResponse]  # type: ignore[assignment]
-    """One mask of everything that a text names, and each instance."""
+    """One mask of everything that a text names, and each instance, the 100 best at most. Errors: those of PredictMask."""
     StartTracking: _aio.UnaryUnaryMultiCallable[_segmentation_pb2.StartTrackingRequest, _segmentation_pb2.StartTrackingResponse]  # type: ignore[assignment]
     """Begins to follow objects in a video. One session takes text and clicks."""
     PromptTracking: _aio.UnaryUnaryMultiCallable[_segmentation_pb2.PromptTrackingRequest, _segmentation_pb2.PromptTrackingResponse]  # type: ignore[assignment]
@@ -94,7 +98,9 @@ class SegmentationServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_segmentation_pb2.PredictMaskResponse, _abc.Awaitable[_segmentation_pb2.PredictMaskResponse]]:
         """The object under clicks and boxes. The second click on the same image does not run the backbone again.
-        Errors: INVALID_ARGUMENT (neither point nor box; a point outside the image; a damaged image), NOT_FOUND (asset).
+        Errors: INVALID_ARGUMENT (neither point nor box; a point outside the image; a damaged image), NOT_FOUND (asset),
+        RESOURCE_EXHAUSTED (32 calls wait already; PNG masks above 4 MiB, where RLE is the way out), UNAVAILABLE (the memory
+        was taken away meanwhile).
         """
 
     @_abc_1.abstractmethod
@@ -111,7 +117,7 @@ class SegmentationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _segmentation_pb2.SegmentTextRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_segmentation_pb2.SegmentTextResponse, _abc.Awaitable[_segmentation_pb2.SegmentTextResponse]]:
-        """One mask of everything that a text names, and each instance."""
+        """One mask of everything that a text names, and each instance, the 100 best at most. Errors: those of PredictMask."""
 
     @_abc_1.abstractmethod
     def StartTracking(

@@ -164,7 +164,8 @@ class StoryboardServiceServicer:
 
     def ParseScript(self, request, context):
         """Scenes and shots of a script, by rules; stores nothing.
-        Errors: INVALID_ARGUMENT (nothing but blanks; above 5 MB), NOT_FOUND (project).
+        Errors: INVALID_ARGUMENT (nothing but blanks; above 5 MB), NOT_FOUND (project), RESOURCE_EXHAUSTED (the answer would
+        have more than 4 MiB: parse the script in parts).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

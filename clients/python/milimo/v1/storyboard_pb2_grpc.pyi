@@ -36,7 +36,8 @@ class StoryboardServiceStub:
     def __new__(cls, channel: _aio.Channel) -> StoryboardServiceAsyncStub: ...
     ParseScript: _grpc.UnaryUnaryMultiCallable[_storyboard_pb2.ParseScriptRequest, _storyboard_pb2.ParseScriptResponse]
     """Scenes and shots of a script, by rules; stores nothing.
-    Errors: INVALID_ARGUMENT (nothing but blanks; above 5 MB), NOT_FOUND (project).
+    Errors: INVALID_ARGUMENT (nothing but blanks; above 5 MB), NOT_FOUND (project), RESOURCE_EXHAUSTED (the answer would
+    have more than 4 MiB: parse the script in parts).
     """
     AiParseScript: _grpc.UnaryUnaryMultiCallable[_storyboard_pb2.AiParseScriptRequest, _storyboard_pb2.AiParseScriptResponse]
     """The same by the language model; falls back to the rules, and says so."""
@@ -92,7 +93,8 @@ class StoryboardServiceAsyncStub(StoryboardServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     ParseScript: _aio.UnaryUnaryMultiCallable[_storyboard_pb2.ParseScriptRequest, _storyboard_pb2.ParseScriptResponse]  # type: ignore[assignment]
     """Scenes and shots of a script, by rules; stores nothing.
-    Errors: INVALID_ARGUMENT (nothing but blanks; above 5 MB), NOT_FOUND (project).
+    Errors: INVALID_ARGUMENT (nothing but blanks; above 5 MB), NOT_FOUND (project), RESOURCE_EXHAUSTED (the answer would
+    have more than 4 MiB: parse the script in parts).
     """
     AiParseScript: _aio.UnaryUnaryMultiCallable[_storyboard_pb2.AiParseScriptRequest, _storyboard_pb2.AiParseScriptResponse]  # type: ignore[assignment]
     """The same by the language model; falls back to the rules, and says so."""
@@ -151,7 +153,8 @@ class StoryboardServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_storyboard_pb2.ParseScriptResponse, _abc.Awaitable[_storyboard_pb2.ParseScriptResponse]]:
         """Scenes and shots of a script, by rules; stores nothing.
-        Errors: INVALID_ARGUMENT (nothing but blanks; above 5 MB), NOT_FOUND (project).
+        Errors: INVALID_ARGUMENT (nothing but blanks; above 5 MB), NOT_FOUND (project), RESOURCE_EXHAUSTED (the answer would
+        have more than 4 MiB: parse the script in parts).
         """
 
     @_abc_1.abstractmethod
