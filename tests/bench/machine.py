@@ -18,7 +18,7 @@ def machine(*, date: str, threads: int) -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
         "cpu": _cpu(),
         "memory_gib": round(psutil.virtual_memory().total / 1024**3, 1),
-        "os": f"{_distribution()} ({platform.system()} {platform.release()}, {platform.machine()})",
+        "os": f"{_distribution()} ({platform.machine()})",
         "python": platform.python_version(),
         "torch": metadata.version("torch"),
         "model_threads": threads,
