@@ -74,9 +74,6 @@ class ImageProgram:
             is_distilled=is_distilled(self._process.model.installed()),
             random_seed=run.job.parameters["seed"],
         )
-        if run.job.attempt == 1:
-            for notice in plan.notices:
-                run.notice(notice.code, notice.text)
         stages = [Stage(name=stage.name, steps=stage.steps, cost=stage.cost) for stage in plan.stages]
         for index in range(len(plan.seeds)):
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from milimo.v1 import image_pb2, image_pb2_grpc
 from milimo_runtime.errors import Unimplemented, fields_below
 from milimo_runtime.job_messages import job_message, priority, request_hash
-from milimo_runtime.jobs import JobKind, NewJob, Subject
+from milimo_runtime.jobs import JobKind, NewJob, Notice, Subject
 from milimo_runtime.later import later, later_stream
 from milimo_runtime.seeds import draw_seed
 from milimo_runtime.worker_service import watch
@@ -57,7 +57,12 @@ class ImageService(image_pb2_grpc.ImageServiceServicer):
                 yield event
 
     async def _submit(self, project_id: str, image: image_pb2.ImageParameters, request_id: str) -> Job:
-        parameters = await asyncio.to_thread(self._planned, image)
+        digest = request_hash("image", project_id, image)
+        # Before planning: a repeat finds its job also when what it was made from has gone.
+        earlier = await self._worker.repeated(request_id, digest)
+        if earlier is not None:
+            return earlier
+        parameters, notices = await asyncio.to_thread(self._planned, image)
         return await self._worker.submit(
             NewJob(
                 kind=JobKind.IMAGE,
@@ -65,19 +70,21 @@ class ImageService(image_pb2_grpc.ImageServiceServicer):
                 parameters=parameters,
                 priority=priority(image.priority),
                 request_id=request_id,
-                request_hash=request_hash("image", project_id, image),
+                request_hash=digest,
+                notices=notices,
             )
         )
 
-    def _planned(self, image: image_pb2.ImageParameters) -> dict[str, Any]:
-        """The job's parameters, after a plan showed that it can be made."""
+    def _planned(self, image: image_pb2.ImageParameters) -> tuple[dict[str, Any], tuple[Notice, ...]]:
+        """The job's parameters, after a plan showed that it can be made, and what the plan says of them."""
         installed = self._process.model.installed()
         with fields_below("image"):
             request = request_from(image)
             plan = plan_image(request, is_distilled=is_distilled(installed), random_seed=draw_seed())
         if request.enable_true_cfg:
             raise Unimplemented("true CFG")
-        return to_json(request, plan.seeds[0])
+        notices = tuple(Notice(code=notice.code, text=notice.text) for notice in plan.notices)
+        return to_json(request, plan.seeds[0]), notices
 
     SubmitInpaint = later("inpainting")
     Inpaint = later_stream("inpainting")

@@ -25,6 +25,7 @@ from milimo_runtime.jobs import (
     JobKind,
     JobState,
     NewJob,
+    Notice,
     StateChanged,
     Subject,
 )
@@ -70,12 +71,9 @@ class JobStore:
 
     def _submit(self, new: NewJob, *, service: str, worker_address: str) -> tuple[Job, bool]:
         with self._database.write() as session:
-            if new.request_id:
-                row = session.scalar(select(JobRow).where(JobRow.request_id == new.request_id))
-                if row is not None:
-                    if row.request_hash != new.request_hash:
-                        raise AlreadyExists(f"request_id: {new.request_id} was used before, with another request")
-                    return _job(session, row), False
+            earlier = _repeated(session, new.request_id, new.request_hash)
+            if earlier is not None:
+                return earlier, False
             require_project(session, new.subject.project_id)
             time = now()
             row = JobRow(
@@ -105,7 +103,18 @@ class JobStore:
             session.add(row)
             session.flush()
             _append(session, row, Accepted())
+            for notice in new.notices:
+                _append(session, row, notice)
             return _job(session, row), True
+
+    def repeated(self, request_id: str, request_hash: str) -> Job | None:
+        """The job that an earlier request with the same id made; None when there is none.
+
+        Raises:
+            AlreadyExists: the id was used with another request.
+        """
+        with self._database.read() as session:
+            return _repeated(session, request_id, request_hash)
 
     def get(self, job_id: str) -> Job:
         """The job. Raises NotFound."""
@@ -281,6 +290,11 @@ class JobStore:
             request_id=request_id,
             request_hash=f"retry {job_id}",
             retry_of=job_id,
+            notices=tuple(
+                event.body
+                for event in self.events(job_id)
+                if isinstance(event.body, Notice) and event.state is JobState.QUEUED
+            ),
         )
         return self.submit(new, service=job.service, worker_address=job.worker_address)
 
@@ -291,6 +305,17 @@ class JobStore:
             if not JobState(row.state).final:
                 raise FailedPrecondition(f"job_id: the job is {row.state}; cancel it before it is deleted")
             session.delete(row)
+
+
+def _repeated(session: Session, request_id: str, request_hash: str) -> Job | None:
+    if not request_id:
+        return None
+    row = session.scalar(select(JobRow).where(JobRow.request_id == request_id))
+    if row is None:
+        return None
+    if row.request_hash != request_hash:
+        raise AlreadyExists(f"request_id: {request_id} was used before, with another request")
+    return _job(session, row)
 
 
 def _require(session: Session, job_id: str) -> JobRow:

@@ -58,22 +58,6 @@ class Subject:
 
 
 @dataclass(frozen=True, kw_only=True)
-class NewJob:
-    """A job that is asked for. `parameters` hold the request with every default filled in, the seed included.
-
-    `request_hash` names the request as it came: a repeat of `request_id` must bring the same one.
-    """
-
-    kind: JobKind
-    subject: Subject
-    parameters: Mapping[str, Any]
-    priority: Priority = Priority.NORMAL
-    request_id: str = ""
-    request_hash: str = ""
-    retry_of: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Failure:
     """Why a job failed: a `google.rpc.Status` as a value. `details` are its packed messages as JSON."""
 
@@ -212,6 +196,24 @@ DURABLE_BODIES: Final[Mapping[str, type[DurableBody]]] = {
     body.kind: body
     for body in (Accepted, StateChanged, ArtefactCommitted, ChunkCommitted, PromptEnhanced, Notice, Failed, Snapshot)
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewJob:
+    """A job that is asked for. `parameters` hold the request with every default filled in, the seed included.
+
+    `request_hash` names the request as it came: a repeat of `request_id` must bring the same one.
+    """
+
+    kind: JobKind
+    subject: Subject
+    parameters: Mapping[str, Any]
+    priority: Priority = Priority.NORMAL
+    request_id: str = ""
+    request_hash: str = ""
+    retry_of: str = ""
+    # What the user should know from the beginning, recorded with the job.
+    notices: tuple[Notice, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

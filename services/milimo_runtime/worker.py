@@ -103,6 +103,10 @@ class Worker:
         await asyncio.to_thread(self._look_after, timedelta(0))
         self._looking = asyncio.create_task(self._keep_looking(), name=f"open jobs of {self._service}")
 
+    async def repeated(self, request_id: str, request_hash: str) -> Job | None:
+        """The job that an earlier request with the same id made, if there is one. Raises AlreadyExists."""
+        return await asyncio.to_thread(self.store.repeated, request_id, request_hash)
+
     async def submit(self, new: NewJob) -> Job:
         """Records the job and starts it; a repeated request id finds its first job. Raises NotFound, AlreadyExists."""
         # One thread does both: a caller who goes away in between must not leave a job that nobody starts.

@@ -74,9 +74,6 @@ class VideoProgram:
         request = job_parameters.from_json(run.job.parameters)
         checkpoint = self._process.model.installed().manifest.checkpoint
         plan = plan_video(request, "dev" if checkpoint == "dev" else "distilled")
-        if run.job.attempt == 1:
-            for notice in plan.notices:
-                run.notice(notice.code, notice.text)
         stages = [Stage(name=stage.name, steps=stage.steps, cost=stage.step_cost) for stage in plan.stages]
 
         def work(loaded: LoadedVideo, observer: JobObserver) -> Mapping[str, Any]:

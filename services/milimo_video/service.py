@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from milimo.v1 import video_pb2, video_pb2_grpc
 from milimo_runtime.errors import fields_below
 from milimo_runtime.job_messages import job_message, priority, request_hash
-from milimo_runtime.jobs import JobKind, NewJob, Subject
+from milimo_runtime.jobs import JobKind, NewJob, Notice, Subject
 from milimo_runtime.worker_service import watch
 
 from milimo_video import job_parameters
@@ -64,6 +64,11 @@ class VideoService(video_pb2_grpc.VideoServiceServicer):
                 yield event
 
     async def _submit(self, project_id: str, video: video_pb2.VideoParameters, request_id: str) -> Job:
+        digest = request_hash("video", project_id, video)
+        # Before planning: a repeat finds its job also when what it was made from has gone.
+        earlier = await self._worker.repeated(request_id, digest)
+        if earlier is not None:
+            return earlier
         request, plan, _ = await asyncio.to_thread(self._plan, project_id, video)
         require_supported(request, plan)
         return await self._worker.submit(
@@ -73,7 +78,8 @@ class VideoService(video_pb2_grpc.VideoServiceServicer):
                 parameters=job_parameters.to_json(request),
                 priority=priority(video.priority),
                 request_id=request_id,
-                request_hash=request_hash("video", project_id, video),
+                request_hash=digest,
+                notices=tuple(Notice(code=notice.code, text=notice.text) for notice in plan.notices),
             )
         )
 

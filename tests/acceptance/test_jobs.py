@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 from milimo import MilimoError
-from milimo.v1 import arbiter_pb2, jobs_pb2, video_pb2
+from milimo.v1 import arbiter_pb2, assets_pb2, jobs_pb2, video_pb2
+from PIL import Image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from milimo import Milimo
     from milimo.v1 import projects_pb2
@@ -142,6 +144,29 @@ def test_request_id_makes_one_job(client: Milimo, project: projects_pb2.Project)
         client.videos.SubmitVideo(request)
     assert (refused.value.code.name, refused.value.reason) == ("ALREADY_EXISTS", "REQUEST_ID_REUSED")
     client.watch(first.id).result()
+
+
+def test_request_id_finds_its_job_also_when_its_input_is_gone(
+    client: Milimo, project: projects_pb2.Project, tmp_path: Path
+) -> None:
+    path = tmp_path / "start.png"
+    Image.new("RGB", (64, 64), "red").save(path)
+    image = client.upload(path, project_id=project.id)
+    video = video_pb2.VideoParameters(
+        prompt="the sea",
+        num_frames=9,
+        width=130,
+        height=64,
+        conditions=[video_pb2.VideoCondition(asset_id=image.id)],
+    )
+    request = video_pb2.SubmitVideoRequest(project_id=project.id, video=video, request_id=str(uuid.uuid4()))
+    job = client.videos.SubmitVideo(request).job
+    watch = client.watch(job.id)
+    notices = [event.notice.code for event in watch if event.HasField("notice")]
+    assert notices == ["SIZE_ROUNDED"], "told once, before the work begins"
+    assert watch.result().state == jobs_pb2.JOB_STATE_SUCCEEDED
+    client.assets.DeleteAsset(assets_pb2.DeleteAssetRequest(asset_id=image.id))
+    assert client.videos.SubmitVideo(request).job.id == job.id
 
 
 def test_cancel_ends_within_a_step_and_leaves_nothing(client: Milimo, project: projects_pb2.Project) -> None:
