@@ -16,7 +16,7 @@ from dbos import DBOS, DBOSConfig, DBOSPortableJSONSerializer, SetWorkflowID
 from sqlalchemy import make_url
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 _WORKFLOW: Final = "run_job"
 _UNFINISHED: Final = frozenset({"PENDING", "ENQUEUED", "DELAYED"})
@@ -94,6 +94,11 @@ class DurableEngine:
     def resume(job_id: str) -> None:
         """Takes up a workflow of this process that was left in the middle. Blocks for a commit."""
         DBOS.resume_workflow(job_id)
+
+    @staticmethod
+    def forget(job_ids: Sequence[str]) -> None:
+        """Removes what is kept of ended workflows. Blocks for a commit."""
+        DBOS.delete_workflows(list(job_ids))
 
     @staticmethod
     def step(name: str, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -35,6 +35,7 @@ from milimo_runtime.schema import AssetRow, JobEventRow, JobRow
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
+    from datetime import datetime
 
     from sqlalchemy.orm import Session
 
@@ -297,6 +298,22 @@ class JobStore:
             ),
         )
         return self.submit(new, service=job.service, worker_address=job.worker_address)
+
+    def expired(self, service: str, *, ended_before: datetime, limit: int) -> Sequence[str]:
+        """The ids of the service's jobs that ended before a time, the oldest first, at most `limit`."""
+        query = (
+            select(JobRow.id)
+            .where(JobRow.service == service, JobRow.ended_at < ended_before)
+            .order_by(JobRow.ended_at)
+            .limit(limit)
+        )
+        with self._database.read() as session:
+            return session.scalars(query).all()
+
+    def remove(self, job_ids: Sequence[str]) -> None:
+        """Removes jobs and their events; their assets stay."""
+        with self._database.write() as session:
+            session.execute(delete(JobRow).where(JobRow.id.in_(job_ids)))
 
     def delete(self, job_id: str) -> None:
         """Removes an ended job and its events; its assets stay. Raises NotFound, FailedPrecondition."""

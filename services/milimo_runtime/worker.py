@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 import threading
+import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -38,6 +39,9 @@ log = logging.getLogger(__name__)
 
 # How often the rows of open jobs are read, in seconds.
 _LOOK_SECONDS: Final = 5.0
+# How often ended jobs are collected, and how many in one transaction.
+_COLLECT_SECONDS: Final = 600.0
+_COLLECTED_AT_ONCE: Final = 500
 
 M = TypeVar("M", bound=Loaded)
 
@@ -75,12 +79,17 @@ class Worker:
         programs: Mapping[JobKind, Program],
         engine_url: str,
         executor_id: str,
+        retention: timedelta,
     ) -> None:
-        """Nothing runs before `start`. `address` is where this process answers WorkerService."""
+        """Nothing runs before `start`.
+
+        `address` is where this process answers WorkerService; `retention` how long ended jobs are kept.
+        """
         self.feed = feed
         self.store = store
         self.address = address
         self._service = service
+        self._retention = retention
         self._media = media
         self._programs = programs
         self._speeds = StageSpeeds()
@@ -136,12 +145,25 @@ class Worker:
 
     async def _keep_looking(self) -> None:
         """A notification may get lost, when this process was slow or away: the rows tell the same, a little later."""
+        collected = float("-inf")
         while True:
             await asyncio.sleep(_LOOK_SECONDS)
             try:
                 await asyncio.to_thread(self._look_after, timedelta(seconds=_LOOK_SECONDS))
+                if time.monotonic() - collected >= _COLLECT_SECONDS:
+                    await asyncio.to_thread(self._collect)
+                    collected = time.monotonic()
             except SQLAlchemyError:
                 log.exception("open jobs cannot be read", extra={"action": "look_failed"})
+
+    def _collect(self) -> None:
+        """Removes ended jobs whose time has come, here and in the engine."""
+        before = now() - self._retention
+        while ids := self.store.expired(self._service, ended_before=before, limit=_COLLECTED_AT_ONCE):
+            # The rows last: they tell which ones are left after a crash.
+            self._engine.forget(ids)
+            self.store.remove(ids)
+            log.info("jobs collected", extra={"action": "jobs_collected", "jobs": len(ids)})
 
     def _look_after(self, age: timedelta) -> None:
         """Looks at all open jobs that are at least so old: younger ones are just being started."""
@@ -281,6 +303,7 @@ async def open_worker(
         programs=programs,
         engine_url=settings.engine_url(service),
         executor_id=settings.executor_id,
+        retention=timedelta(days=settings.job_retention_days),
     )
     await worker.start()
     try:

@@ -49,6 +49,7 @@ class Studio:
     project: str
     address: str
     version: int = 1
+    retention_days: float = 30.0
     stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
     process: Any = None
     channel: Any = None
@@ -68,6 +69,7 @@ class Studio:
                     "MILIMO_IMAGE_ADDRESS": self.address,
                     "MILIMO_DRAIN_SECONDS": "10",
                     "FILM_VERSION": self.version,
+                    "MILIMO_JOB_RETENTION_DAYS": self.retention_days,
                 },
             )
         )
@@ -350,6 +352,21 @@ async def test_a_stopped_worker_leaves_its_job_for_the_next(studio: Studio, rela
 
 
 @ONLY_SQLITE
+async def test_ended_jobs_are_collected_when_their_time_has_come(studio: Studio, relay: JobRelay) -> None:
+    old, held_back = await studio.submit("one"), await studio.submit("two", hold="two")
+    await watch(relay, old).end()
+    await held(relay, held_back)
+    await studio.stop()
+    studio.retention_days = 1e-9
+    await studio.start()
+    async with asyncio.timeout(PATIENCE_S):
+        # Rows that go tell nobody.
+        while old in {job.id for job in await asyncio.to_thread(studio.store.list, limit=10)}:  # noqa: ASYNC110
+            await asyncio.sleep(0)
+    assert [job.id for job in studio.store.list(limit=10)] == [held_back], "a job that has not ended stays"
+    studio.go()
+
+
 async def test_a_job_outlasts_a_database_that_is_away_for_a_while(studio: Studio, relay: JobRelay) -> None:
     job_id = await studio.submit("one", "two", away="two")
     watching = watch(relay, job_id)
