@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from milimo_runtime.assets import Asset, MediaFacts, artefact_id, sha256_of
+from milimo_runtime.assets import Asset, MediaFacts, artefact_id, delete_asset_files, sha256_of
 from milimo_runtime.database import now
 from milimo_runtime.media import asset_key
 
@@ -30,7 +30,8 @@ def commit_file(
 ) -> Asset:
     """Moves a finished file, and its picture, into the media store and makes it a result of the job.
 
-    Done again after a crash it replaces its own files and finds its own row.
+    Each attempt has files of its own, so that one that was taken over cannot replace those of the one that owns the
+    job. Done again after a crash it finds the row of the first time, and the files that no row names are removed.
 
     Args:
         run: the job's attempt.
@@ -48,6 +49,7 @@ def commit_file(
     """
     project = run.job.subject.project_id
     asset_id = artefact_id(run.job.id, artefact)
+    file_name = f"{asset_id}-{run.job.attempt}"
     asset = Asset(
         id=asset_id,
         project_id=project,
@@ -61,8 +63,8 @@ def commit_file(
         duration_seconds=facts.duration_seconds,
         bytes=path.stat().st_size,
         sha256=sha256_of(path),
-        key=asset_key(project, "generated", asset_id, facts.extension),
-        thumbnail_key=asset_key(project, "thumbnails", asset_id, "jpg") if thumbnail else "",
+        key=asset_key(project, "generated", file_name, facts.extension),
+        thumbnail_key=asset_key(project, "thumbnails", file_name, "jpg") if thumbnail else "",
         created_at=now(),
         job_id=run.job.id,
         artefact=artefact,
@@ -71,4 +73,13 @@ def commit_file(
     media.publish(path, asset.key)
     if thumbnail:
         media.publish(thumbnail, asset.thumbnail_key)
-    return run.commit(asset, fraction=fraction)
+    stored = run.commit(asset, fraction=fraction)
+    if stored.key != asset.key:
+        delete_asset_files(media, asset)
+    for attempt in range(1, run.job.attempt):
+        # An attempt that died between its files and its row.
+        left = f"{asset_id}-{attempt}"
+        keys = {asset_key(project, "generated", left, facts.extension), asset_key(project, "thumbnails", left, "jpg")}
+        for key in keys - {stored.key, stored.thumbnail_key}:
+            media.delete(key)
+    return stored
