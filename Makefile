@@ -14,7 +14,7 @@ export MILIMO_HOME
 # One thread a process: two processes with all cores each are slower than with one each.
 TEST_ENVIRONMENT := OMP_NUM_THREADS=1 MILIMO_MODELS_DIR=$(CURDIR)/var/models
 
-.PHONY: help demo test test-python test-typescript up down bench soak protos lint types ci clean
+.PHONY: help demo test test-python test-typescript up down bench simulate soak protos lint types ci clean
 
 help:
 	@sed -n 's/^#   //p; s/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|'
@@ -61,6 +61,12 @@ soak: $(VENV)/.installed  ## long runs: repeated crashes, many jobs
 bench: $(VENV)/.installed  ## measures; writes build/bench.json and docs/benchmarks.md
 	$(TEST_ENVIRONMENT) $(BIN)/python -m milimo_tiny --out var/models
 	$(BIN)/python tests/bench/run.py
+
+SEED ?= 0
+STEPS ?= 1000000
+
+simulate: $(VENV)/.installed  ## the arbiter's rules in random worlds: make simulate SEED=7 STEPS=20000
+	@$(BIN)/python -m milimo_arbiter.simulation --seed $(SEED) --steps $(STEPS)
 
 protos: $(VENV)/.installed clients/typescript/node_modules/.installed  ## generates the stubs from the contract
 	cd protos && ../$(BIN)/buf format -w

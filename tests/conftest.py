@@ -19,11 +19,11 @@ from milimo_runtime.assets import new_id
 from milimo_runtime.database import Database, now
 from milimo_runtime.job_store import JobStore
 from milimo_runtime.schema import ProjectRow
-from sqlalchemy import create_engine, make_url, text
+from sqlalchemy import Engine, create_engine, event, make_url, text
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-    from contextlib import AbstractAsyncContextManager
+    from contextlib import AbstractAsyncContextManager, AbstractContextManager
 
 PATIENCE_S = 30.0
 
@@ -130,6 +130,27 @@ def database(database_url: str) -> Iterator[Database]:
     opened = Database(database_url)
     yield opened
     opened.close()
+
+
+@pytest.fixture
+def recorded() -> Callable[[], AbstractContextManager[list[tuple[str, Any]]]]:
+    """Records, for the length of a block, the statements that databases are asked, each with its values."""
+
+    @contextlib.contextmanager
+    def record() -> Iterator[list[tuple[str, Any]]]:
+        found: list[tuple[str, Any]] = []
+
+        def note(connection: Any, cursor: Any, statement: str, parameters: Any, *_: Any) -> None:
+            if not statement.startswith("BEGIN"):
+                found.append((statement, parameters))
+
+        event.listen(Engine, "before_cursor_execute", note)
+        try:
+            yield found
+        finally:
+            event.remove(Engine, "before_cursor_execute", note)
+
+    return record
 
 
 @pytest.fixture

@@ -188,7 +188,7 @@ def doctor(
                     fit.model,
                     fit.footprint,
                     size_text(fit.needed),
-                    "yes" if fit.fits else "no",
+                    "yes" if fit.fits else "no" if fit.loads else "no loader",
                 )
                 for fit in fits
             ],

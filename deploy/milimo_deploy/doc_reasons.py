@@ -42,7 +42,7 @@ _MEANINGS: Final[Mapping[str, str]] = {
     "VIDEO_TOO_LARGE": "More pixels a side or more frames than are accepted.",
     "FOOTPRINT_TOO_LARGE": "Every grade of the model is larger than the budget of any device.",
     "DEVICE_UNKNOWN": "A grade names a device that the arbiter does not have.",
-    "QUEUE_FULL": "Too many requests for memory wait already.",
+    "QUEUE_FULL": "Too many requests for memory wait already, or too many jobs of the service have not ended.",
     "DISK_FULL": "The disk has no room for the file: delete something, or give it more.",
     "TOO_MANY_UPLOADS": "Too many uploads are at work already.",
     "RESUME_TOKEN_FOREIGN": "The resume token belongs to another holder.",

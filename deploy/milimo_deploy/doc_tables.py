@@ -12,11 +12,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from milimo_arbiter import metrics as arbiter_metrics
 from milimo_arbiter.settings import ArbiterSettings
 from milimo_gateway.contract import PACKAGE, read_contract
 from milimo_gateway.settings import GatewaySettings
 from milimo_image import defaults as image
-from milimo_runtime import limits
+from milimo_runtime import limits, metrics
+from milimo_runtime.job_trace import SPANS
 from milimo_runtime.settings import MeshSettings, ServiceSettings
 from milimo_segmentation import defaults as segmentation
 from milimo_video import limits as video
@@ -120,7 +122,24 @@ def limits_table() -> str:
             ("points of one click request", f"{limits.POINTS:,}"),
             ("boxes of one click request", f"{segmentation.MAX_BOXES}"),
             ("text of a segmentation", f"{segmentation.MAX_TEXT_CHARACTERS:,} characters"),
+            ("jobs of one service that have not ended", f"{limits.OPEN_JOBS:,} unless set"),
             ("page of a list", f"{limits.PAGE_SIZE} unless asked"),
+        ),
+    )
+
+
+def metrics_table() -> str:
+    """What the processes measure."""
+    return table(
+        ("metric", "unit", "attributes", ""),
+        (
+            (
+                f"`{each.name}`",
+                f"`{each.unit}`",
+                ", ".join(f"`{name}`" for name in each.attributes) or "–",
+                each.description,
+            )
+            for each in (*metrics.INSTRUMENTS, *arbiter_metrics.INSTRUMENTS)
         ),
     )
 
@@ -133,6 +152,8 @@ def tables() -> Mapping[str, str]:
         "settings of the arbiter": settings_table(ArbiterSettings, beyond=MeshSettings),
         "settings of the gateway": settings_table(GatewaySettings, beyond=ServiceSettings),
         "limits": limits_table(),
+        "spans": table(("span", ""), ((f"`{name}`", text) for name, text in SPANS.items())),
+        "metrics": metrics_table(),
         "reasons": table(("reason", "code", "HTTP", ""), doc_reasons.rows(ROOT)),
     }
     statements = doc_rpcs.comments(ROOT / "protos")

@@ -14,6 +14,7 @@ from milimo_arbiter.devices import MemoryMisconfigured, find_devices
 from milimo_arbiter.settings import ArbiterSettings
 from milimo_gateway.launcher import envoy_path
 from milimo_gateway.settings import GatewaySettings
+from milimo_runtime.device import ELEMENT_TYPES
 from milimo_runtime.registry import Registry
 from milimo_runtime.settings import ServiceSettings
 
@@ -73,11 +74,13 @@ class Fit:
     device: str
     needed: int
     budget: int
+    # Whether a loader for it exists; a manifest may name ways that none has yet.
+    loads: bool
 
     @property
     def fits(self) -> bool:
         """Whether it can be granted at all."""
-        return self.needed <= self.budget
+        return self.loads and self.needed <= self.budget
 
 
 def _given(home: Path | None) -> Mapping[str, Any]:
@@ -202,6 +205,7 @@ def memory_plan(home: Path | None = None) -> tuple[list[Fit], list[str]]:
             device=device,
             needed=footprint.bytes,
             budget=budget,
+            loads=footprint.name in ELEMENT_TYPES,
         )
         for device, budget in budgets.items()
         for model in models
@@ -212,9 +216,15 @@ def memory_plan(home: Path | None = None) -> tuple[list[Fit], list[str]]:
 
 def _sentence(device: str, budget: int, models: Sequence[InstalledModel]) -> str:
     """What the budget allows at once."""
-    smallest = {model.manifest.name: min(grade.bytes for grade in model.manifest.footprints) for model in models}
-    if not smallest:
+    if not models:
         return f"{device}: no models are installed"
+    sizes = {
+        model.manifest.name: [grade.bytes for grade in model.manifest.footprints if grade.name in ELEMENT_TYPES]
+        for model in models
+    }
+    if strange := [name for name, loadable in sizes.items() if not loadable]:
+        return f"{device}: {', '.join(strange)} cannot run: there is no loader for any of its grades"
+    smallest = {name: min(loadable) for name, loadable in sizes.items()}
     impossible = [name for name, needed in smallest.items() if needed > budget]
     if impossible:
         return f"{device}: {', '.join(impossible)} cannot run: every grade is larger than the budget"

@@ -35,6 +35,9 @@ LISTENER: Final = "public"
 # every path of HTTP/JSON meets the CORS filter on this route, before it is transcoded.
 NOWHERE: Final = "nothing"
 
+# Envoy's threads say that they are alive twice in the shortest of these times: by default ten times a second each.
+_WATCHDOG: Final = {"miss_timeout": "2s", "megamiss_timeout": "10s"}
+
 _ACCESS_LOG: Final = {
     "time": "%START_TIME%",
     "request_id": "%REQ(X-REQUEST-ID)%",
@@ -233,6 +236,8 @@ def _tracing(endpoint: str) -> Config:
             },
         },
         "spawn_upstream_span": False,
+        # In the place of the whole address, whose query may hold a browser's key.
+        "custom_tags": [{"tag": "http.url", "value": "%PATH(NQ:ORIG_OR_PATH)%"}],
     }
 
 
@@ -314,6 +319,7 @@ def envoy_config(settings: GatewaySettings, services: Sequence[Service], image: 
     return {
         "node": {"id": "milimo-gateway", "cluster": "milimo"},
         "admin": {"address": socket_address(split_address(settings.gateway_admin))},
+        "watchdogs": {"main_thread_watchdog": _WATCHDOG, "worker_watchdog": _WATCHDOG},
         "static_resources": {
             "listeners": [
                 {

@@ -101,7 +101,7 @@ class Refuse:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Close:
-    """End a stream in peace."""
+    """End a stream in peace. Nothing in the state refers to it any more."""
 
     stream: int
 

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections import deque
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from milimo_arbiter.core import step
 from milimo_arbiter.effects import Close, Decided, Forget, Refuse, Save, Send, Watch
@@ -20,8 +20,11 @@ if TYPE_CHECKING:
     from milimo_arbiter.devices import Driver
     from milimo_arbiter.effects import Effect, Reply
     from milimo_arbiter.events import Event
-    from milimo_arbiter.state import State
-    from milimo_arbiter.store import LeaseStore
+    from milimo_arbiter.state import Device, Lease, State
+    from milimo_arbiter.store import Answer, LeaseStore
+
+    # The states before and after an event, to what is to be saved with it.
+    Respond = Callable[[State, State], Answer | None]
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +35,14 @@ _DECISIONS: Final = 100
 _SAMPLE_RETURNING_S: Final = 0.003
 _SAMPLE_QUEUE_S: Final = 0.25
 _SAMPLE_QUIET_S: Final = 1.0
+
+
+class _Happening(NamedTuple):
+    """An event, whoever waits for it to be acted upon, and what is to be saved with it."""
+
+    event: Event
+    done: asyncio.Future[None] | None = None
+    respond: Respond | None = None
 
 
 class Stream:
@@ -63,7 +74,7 @@ class Arbiter:
         self._clock = clock
         self._wall = wall
         self._driver = driver
-        self._events: asyncio.Queue[tuple[Event, asyncio.Future[None] | None]] = asyncio.Queue()
+        self._events: asyncio.Queue[_Happening] = asyncio.Queue()
         self._streams: dict[int, Stream] = {}
         self._opened = 0
         self._decisions: deque[Decided] = deque(maxlen=_DECISIONS)
@@ -99,6 +110,13 @@ class Arbiter:
         self._streams[stream.number] = stream
         return stream
 
+    async def heard_all(self, stream: Stream) -> None:
+        """The caller says no more. Whatever it said is answered, then its stream ends."""
+        if stream.number in self._streams:
+            await self.apply(StreamEnded(stream=stream.number))
+            self._streams.pop(stream.number, None)
+            stream.end()
+
     def close_stream(self, stream: Stream) -> None:
         """The caller is gone, or was told everything."""
         if self._streams.pop(stream.number, None) is not None:
@@ -106,12 +124,15 @@ class Arbiter:
 
     def post(self, event: Event) -> None:
         """Something happened."""
-        self._events.put_nowait((event, None))
+        self._events.put_nowait(_Happening(event))
 
-    async def apply(self, event: Event) -> None:
-        """Something should happen; returns when it has been saved and acted upon."""
+    async def apply(self, event: Event, respond: Respond | None = None) -> None:
+        """Something should happen; returns when it has been saved and acted upon.
+
+        `respond` is called with the states before and after, and what it returns is saved with the decision.
+        """
         done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._events.put_nowait((event, done))
+        self._events.put_nowait(_Happening(event, done, respond))
         await done
 
     async def changed(self, version: int) -> int:
@@ -137,7 +158,7 @@ class Arbiter:
                 if self._timer is not None:
                     self._timer.cancel()
 
-    async def _handle(self, first: tuple[Event, asyncio.Future[None] | None]) -> None:
+    async def _handle(self, first: _Happening) -> None:
         """Takes everything that has come by now, and saves it in one transaction before anybody hears of it."""
         batch = [first]
         # Whatever else has arrived in this round of the loop shares the commit.
@@ -146,10 +167,15 @@ class Arbiter:
             batch.append(self._events.get_nowait())
         state = self._state
         effects: list[Effect] = []
-        for event, _ in batch:
-            state, more = step(state, event, self._clock())
+        changes: list[Save | Forget | Answer] = []
+        for happening in batch:
+            earlier = state
+            state, more = step(state, happening.event, self._clock())
             effects.extend(more)
-        changes = [effect for effect in effects if isinstance(effect, Save | Forget)]
+            changes.extend(effect for effect in more if isinstance(effect, Save | Forget))
+            answer = None if happening.respond is None else happening.respond(earlier, state)
+            if answer is not None:
+                changes.append(answer)
         if changes:
             now, wall = self._clock(), self._wall()
             if len(batch) == 1:
@@ -161,16 +187,21 @@ class Arbiter:
         before, self._state = self._state, state
         for effect in effects:
             self._perform(effect)
-        for _, done in batch:
-            if done is not None and not done.done():
-                done.set_result(None)
+        for happening in batch:
+            if happening.done is not None and not happening.done.done():
+                happening.done.set_result(None)
+        # The replies go out first.
+        await asyncio.sleep(0)
         self._set_timer()
         if sample_pause(state, self._clock()) < sample_pause(before, self._clock()):
             self._stirred.set()
-        if _visible(before) != _visible(state):
+        if _looks_different(before, state):
             async with self._changed:
                 self._version += 1
                 self._changed.notify_all()
+        for effect in effects:
+            if isinstance(effect, Decided):
+                _log(effect)
 
     def _perform(self, effect: Effect) -> None:
         match effect:
@@ -183,24 +214,14 @@ class Arbiter:
                 if stream is not None:
                     stream.replies.put_nowait(effect)
             case Close():
-                stream = self._streams.get(effect.stream)
+                # The rules have done with it: they need not hear of its end.
+                stream = self._streams.pop(effect.stream, None)
                 if stream is not None:
                     stream.end()
             case Watch():
                 self._watch.watch(effect.process)
             case Decided():
                 self._decisions.append(effect)
-                log.info(
-                    effect.reason,
-                    extra={
-                        "action": effect.action,
-                        "tenant": effect.tenant,
-                        "device": effect.device,
-                        "bytes": effect.bytes,
-                        "fencing_token": effect.fencing_token,
-                        **({"job_id": effect.job_id} if effect.job_id else {}),
-                    },
-                )
             case Save() | Forget():
                 pass
 
@@ -229,6 +250,20 @@ class Arbiter:
                 await _wait_for(self._stirred, left)
 
 
+def _log(decided: Decided) -> None:
+    log.info(
+        decided.reason,
+        extra={
+            "action": decided.action,
+            "tenant": decided.tenant,
+            "device": decided.device,
+            "bytes": decided.bytes,
+            "fencing_token": decided.fencing_token,
+            **({"job_id": decided.job_id} if decided.job_id else {}),
+        },
+    )
+
+
 def sample_pause(state: State, now: float) -> float:
     """Seconds from one reading of the devices to the next.
 
@@ -250,11 +285,20 @@ async def _wait_for(event: asyncio.Event, seconds: float) -> None:
         return
 
 
-def _visible(state: State) -> tuple[object, ...]:
-    """What onlookers can see of a state: not when leases will expire."""
+def _looks_different(before: State, after: State) -> bool:
+    """Whether onlookers can see a change: they do not see when leases will expire."""
     return (
-        [replace(lease, expires_at=0.0, last_used=0.0) for lease in state.leases.values()],
-        state.waiters,
-        [device.sample.used if device.sample else None for device in state.devices.values()],
-        state.grace_until,
+        before.leases.keys() != after.leases.keys()
+        or any(_differs(before.leases[key], lease) for key, lease in after.leases.items())
+        or before.waiters != after.waiters
+        or before.grace_until != after.grace_until
+        or any(_used(before.devices[key]) != _used(device) for key, device in after.devices.items())
     )
+
+
+def _differs(before: Lease, after: Lease) -> bool:
+    return before is not after and replace(before, expires_at=after.expires_at, last_used=after.last_used) != after
+
+
+def _used(device: Device) -> int | None:
+    return None if device.sample is None else device.sample.used

@@ -33,7 +33,9 @@ if TYPE_CHECKING:
     import grpc.aio
 
     from milimo_arbiter.loop import Arbiter, Stream
-    from milimo_arbiter.state import Lease, ProcessIdentity
+    from milimo_arbiter.repeats import Record, Repeats
+    from milimo_arbiter.state import Lease, ProcessIdentity, State
+    from milimo_arbiter.store import Answer
 
 
 # Onlookers hear at most so often, in seconds.
@@ -43,8 +45,9 @@ _WATCH_PAUSE_S: Final = 0.1
 class MemoryArbiterService(arbiter_pb2_grpc.MemoryArbiterServicer):
     """Answers for an `Arbiter`, which does the work."""
 
-    def __init__(self, arbiter: Arbiter) -> None:
+    def __init__(self, arbiter: Arbiter, repeats: Repeats) -> None:
         self._arbiter = arbiter
+        self._repeats = repeats
 
     async def Lease(
         self,
@@ -73,9 +76,7 @@ class MemoryArbiterService(arbiter_pb2_grpc.MemoryArbiterServicer):
                 self._arbiter.post(self._first(message, stream) if first else event_of(message, stream.number))
                 first = False
             # A killed client ends like this too. What is still to be sent, such as the answer to a release, goes out.
-            self._arbiter.post(events.StreamEnded(stream=stream.number))
-            await self._arbiter.apply(events.Tick())
-            stream.end()
+            await self._arbiter.heard_all(stream)
         except MilimoError as error:
             stream.end(error)
 
@@ -137,13 +138,22 @@ class MemoryArbiterService(arbiter_pb2_grpc.MemoryArbiterServicer):
         context: grpc.aio.ServicerContext[arbiter_pb2.RevokeLeaseRequest, arbiter_pb2.RevokeLeaseResponse],
     ) -> arbiter_pb2.RevokeLeaseResponse:
         """Takes a lease from its holder at once."""
-        if request.lease_id not in self._arbiter.state.leases:
-            raise NotFound("lease", request.lease_id)
-        before = self._arbiter.state.leases[request.lease_id]
-        await self._arbiter.apply(events.Revoke(lease_id=request.lease_id, reason=request.reason))
-        state = self._arbiter.state
-        lease = state.leases.get(request.lease_id, before)
-        return arbiter_pb2.RevokeLeaseResponse(lease=lease_status(state, lease, self._arbiter.to_wall))
+
+        async def revoke(record: Record[arbiter_pb2.RevokeLeaseResponse]) -> arbiter_pb2.RevokeLeaseResponse:
+            lease = self._arbiter.state.leases.get(request.lease_id)
+            if lease is None:
+                raise NotFound("lease", request.lease_id)
+
+            def respond(_: State, after: State) -> Answer | None:
+                left = after.leases.get(request.lease_id, lease)
+                response.lease.CopyFrom(lease_status(after, left, self._arbiter.to_wall))
+                return record(response)
+
+            response = arbiter_pb2.RevokeLeaseResponse()
+            await self._arbiter.apply(events.Revoke(lease_id=request.lease_id, reason=request.reason), respond)
+            return response
+
+        return await self._repeats.once(request, arbiter_pb2.RevokeLeaseResponse, revoke)
 
     async def ReclaimMemory(
         self,
@@ -151,20 +161,23 @@ class MemoryArbiterService(arbiter_pb2_grpc.MemoryArbiterServicer):
         context: grpc.aio.ServicerContext[arbiter_pb2.ReclaimMemoryRequest, arbiter_pb2.ReclaimMemoryResponse],
     ) -> arbiter_pb2.ReclaimMemoryResponse:
         """Asks the holders of idle leases to give memory back, cheapest first."""
-        before = self._arbiter.state
-        if request.device and request.device not in before.devices:
-            raise NotFound("device", request.device, field="device")
-        await self._arbiter.apply(events.ReclaimIdle(device=request.device or None, bytes=request.bytes))
-        state = self._arbiter.state
-        asked = [
-            lease
-            for lease in oldest_first(state)
-            if lease.reclaim is not None
-            and (lease.lease_id not in before.leases or before.leases[lease.lease_id].reclaim is None)
-        ]
-        return arbiter_pb2.ReclaimMemoryResponse(
-            leases=[lease_status(state, lease, self._arbiter.to_wall) for lease in asked]
-        )
+
+        async def reclaim(record: Record[arbiter_pb2.ReclaimMemoryResponse]) -> arbiter_pb2.ReclaimMemoryResponse:
+            if request.device and request.device not in self._arbiter.state.devices:
+                raise NotFound("device", request.device, field="device")
+
+            def respond(before: State, after: State) -> Answer | None:
+                for lease in oldest_first(after):
+                    old = before.leases.get(lease.lease_id)
+                    if lease.reclaim is not None and (old is None or old.reclaim is None):
+                        response.leases.append(lease_status(after, lease, self._arbiter.to_wall))
+                return record(response)
+
+            response = arbiter_pb2.ReclaimMemoryResponse()
+            await self._arbiter.apply(events.ReclaimIdle(device=request.device or None, bytes=request.bytes), respond)
+            return response
+
+        return await self._repeats.once(request, arbiter_pb2.ReclaimMemoryResponse, reclaim)
 
 
 def _watchable(process: ProcessIdentity | None) -> ProcessIdentity | None:

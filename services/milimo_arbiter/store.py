@@ -1,24 +1,26 @@
 """The record that survives the arbiter: leases and the last fencing token of each device, in one SQLite file.
 
 Times in the file are those of the wall clock, since a monotonic clock means nothing to the next boot.
+
+What is recorded survives the end of the process as soon as it is written. A token that rises is flushed to the disk as
+well, with all that was written before it: no token may come back after a power failure, while leases end with the boot
+in which they were granted.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from milimo_arbiter.effects import Save
+from milimo_arbiter.effects import Forget, Save
 from milimo_arbiter.state import Lease, ProcessIdentity, Quarantine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from milimo_arbiter.effects import Forget
-
-_SCHEMA = """
+_SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS boot (id TEXT NOT NULL) STRICT;
 CREATE TABLE IF NOT EXISTS token (device TEXT PRIMARY KEY, last INTEGER NOT NULL) STRICT, WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS lease (
@@ -38,6 +40,24 @@ CREATE TABLE IF NOT EXISTS lease (
     quarantine_reason TEXT,
     released INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS answer (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    request_id TEXT NOT NULL UNIQUE,
+    request_hash TEXT NOT NULL,
+    response BLOB NOT NULL
+) STRICT;
+"""
+
+# Answers that are kept for repeats of their requests: the latest.
+ANSWERS: Final = 1_000
+# The log is folded into the file when it has so many pages, and then written over from its beginning.
+_LOG_PAGES: Final = 256
+# It has its full length from the start, since flushing a file that grows takes twice as long: this much is written and
+# dropped at once.
+_GROW_LOG: Final = """
+CREATE TABLE filler (bytes BLOB NOT NULL) STRICT;
+INSERT INTO filler VALUES (zeroblob(1048576));
+DROP TABLE filler;
 """
 
 
@@ -45,12 +65,22 @@ class StoreInUse(RuntimeError):
     """Another arbiter has the file open: two would lend the same memory twice."""
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Answer:
+    """What was answered to the request with that id; the hash tells it from another one with the same id."""
+
+    request_id: str
+    request_hash: str
+    response: bytes
+
+
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What an earlier arbiter left."""
+    """What an earlier arbiter left. The answers are by request id, oldest first."""
 
     leases: Mapping[str, Lease]
     tokens: Mapping[str, int]
+    answers: Mapping[str, Answer]
 
 
 class LeaseStore:
@@ -68,14 +98,17 @@ class LeaseStore:
             # Exclusive for as long as the process lives; a killed one leaves no lock behind.
             self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")
             self._connection.execute("PRAGMA journal_mode=WAL")
-            # A token must not come back after a power failure either.
             self._connection.execute("PRAGMA synchronous=FULL")
-            self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
+            self._connection.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
+            self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {_GROW_LOG} COMMIT;")
+            self._connection.execute("PRAGMA wal_checkpoint(RESTART)")
         except sqlite3.OperationalError as error:
             self._connection.close()
             if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
                 raise StoreInUse(f"{path} is in use by another arbiter") from error
             raise
+        self._flushing = True
+        self._tokens: dict[str, int] = dict(self._connection.execute("SELECT device, last FROM token"))
 
     def load(self, *, now: float, wall: float, boot_id: str) -> Record:
         """Reads what is on record. Leases of an earlier boot are dropped: their holders cannot be alive."""
@@ -86,23 +119,43 @@ class LeaseStore:
             self._connection.execute("DELETE FROM lease")
             self._connection.execute("INSERT INTO boot VALUES (?)", (boot_id,))
             self._connection.execute("COMMIT")
-        tokens = dict(self._connection.execute("SELECT device, last FROM token"))
         leases = [_lease(row, now, wall) for row in self._connection.execute("SELECT * FROM lease")]
-        return Record(leases={lease.lease_id: lease for lease in leases}, tokens=tokens)
+        query = "SELECT request_id, request_hash, response FROM answer ORDER BY number"
+        answers = {
+            request_id: Answer(request_id=request_id, request_hash=request_hash, response=response)
+            for request_id, request_hash, response in self._connection.execute(query)
+        }
+        return Record(leases={lease.lease_id: lease for lease in leases}, tokens=dict(self._tokens), answers=answers)
 
-    def apply(self, changes: Sequence[Save | Forget], *, now: float, wall: float) -> None:
-        """Records the changes in one transaction, which is on the disk when this returns."""
+    def apply(self, changes: Sequence[Save | Forget | Answer], *, now: float, wall: float) -> None:
+        """Records the changes in one transaction, which is on the disk when this returns if a token rises by it."""
+        rising: dict[str, int] = {}
+        for change in changes:
+            if isinstance(change, Save) and change.lease.fencing_token > self._tokens.get(change.lease.device, 0):
+                rising[change.lease.device] = max(rising.get(change.lease.device, 0), change.lease.fencing_token)
+        self._flush(bool(rising))
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             for change in changes:
-                if isinstance(change, Save):
-                    self._save(change.lease, now, wall)
-                else:
-                    self._connection.execute("DELETE FROM lease WHERE lease_id = ?", (change.lease_id,))
+                match change:
+                    case Save():
+                        self._save(change.lease, now, wall)
+                    case Forget():
+                        self._connection.execute("DELETE FROM lease WHERE lease_id = ?", (change.lease_id,))
+                    case Answer():
+                        self._keep(change)
+            self._connection.executemany("INSERT OR REPLACE INTO token VALUES (?, ?)", rising.items())
         except BaseException:
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
+        self._tokens.update(rising)
+
+    def _flush(self, flush: bool) -> None:
+        """Whether the next transactions wait for the disk."""
+        if flush != self._flushing:
+            self._connection.execute(f"PRAGMA synchronous={'FULL' if flush else 'NORMAL'}")
+            self._flushing = flush
 
     def _save(self, lease: Lease, now: float, wall: float) -> None:
         process = lease.process
@@ -126,10 +179,14 @@ class LeaseStore:
                 lease.quarantine is not None and lease.quarantine.released,
             ),
         )
+
+    def _keep(self, answer: Answer) -> None:
         self._connection.execute(
-            "INSERT INTO token VALUES (?, ?) ON CONFLICT (device) DO UPDATE SET last = max(last, excluded.last)",
-            (lease.device, lease.fencing_token),
+            "INSERT INTO answer (request_id, request_hash, response) VALUES (?, ?, ?)",
+            (answer.request_id, answer.request_hash, answer.response),
         )
+        oldest = "DELETE FROM answer WHERE number <= (SELECT max(number) FROM answer) - ?"
+        self._connection.execute(oldest, (ANSWERS,))
 
     def close(self) -> None:
         """Closes the file."""

@@ -70,10 +70,11 @@ def commit_file(
         artefact=artefact,
         parameters=parameters,
     )
-    media.publish(path, asset.key)
-    if thumbnail:
-        media.publish(thumbnail, asset.thumbnail_key)
-    stored = run.commit(asset, fraction=fraction)
+    with run.spans.storing(artefact=artefact, media_type=facts.media_type, size=asset.bytes):
+        media.publish(path, asset.key)
+        if thumbnail:
+            media.publish(thumbnail, asset.thumbnail_key)
+        stored = run.commit(asset, fraction=fraction)
     if stored.key != asset.key:
         delete_asset_files(media, asset)
     for attempt in range(1, run.job.attempt):

@@ -15,7 +15,7 @@ from milimo_runtime.errors import NotFound
 from milimo_runtime.schema import AssetRow, ProjectRow
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from sqlalchemy.orm import Session
@@ -151,10 +151,15 @@ def require_asset(
     return from_row(row)
 
 
-def assets_of_job(session: Session, job_id: str) -> tuple[Asset, ...]:
-    """The results of a job in the order of their making."""
-    rows = session.scalars(select(AssetRow).where(AssetRow.job_id == job_id).order_by(AssetRow.created_at, AssetRow.id))
-    return tuple(from_row(row) for row in rows)
+def assets_of_jobs(session: Session, job_ids: Sequence[str]) -> Mapping[str, Sequence[Asset]]:
+    """The results of each of the jobs in the order of their making, read at once."""
+    found: dict[str, list[Asset]] = {job_id: [] for job_id in job_ids}
+    if job_ids:
+        query = select(AssetRow).where(AssetRow.job_id.in_(job_ids)).order_by(AssetRow.created_at, AssetRow.id)
+        for row in session.scalars(query):
+            asset = from_row(row)
+            found[asset.job_id].append(asset)
+    return found
 
 
 def sha256_of(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import fcntl
 import logging
@@ -10,12 +11,27 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy import (
+    Column,
+    Engine,
+    MetaData,
+    PrimaryKeyConstraint,
+    String,
+    Table,
+    create_engine,
+    event,
+    inspect,
+    make_url,
+    select,
+)
 from sqlalchemy.orm import sessionmaker
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from milimo_runtime.schema import Base
 
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from sqlalchemy import Row, Select
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.orm import Session
 
@@ -23,6 +39,14 @@ log = logging.getLogger(__name__)
 
 # One transaction holds the write lock for a few milliseconds; whoever waits this long has met a fault.
 _BUSY_SECONDS: Final = 30.0
+
+# Alembic's own table, as it makes it.
+_VERSION: Final = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
 
 
 class Database:
@@ -32,7 +56,9 @@ class Database:
         """Connects lazily to the SQLAlchemy URL `url` (sqlite:/// or postgresql+psycopg://)."""
         self.url = url
         self._engine = _create_engine(url)
-        self._writes = sessionmaker(self._engine.execution_options(milimo_write=True), expire_on_commit=False)
+        self._writes = sessionmaker(
+            self._engine.execution_options(milimo_begin="BEGIN IMMEDIATE"), expire_on_commit=False
+        )
         # PostgreSQL's default would let the statements of one view see different states.
         reads = (
             self._engine.execution_options(isolation_level="REPEATABLE READ")
@@ -40,6 +66,7 @@ class Database:
             else self._engine
         )
         self._reads = sessionmaker(reads, expire_on_commit=False)
+        self._single = self._engine.execution_options(milimo_begin=None)
 
     @contextlib.contextmanager
     def read(self) -> Iterator[Session]:
@@ -57,30 +84,61 @@ class Database:
         with self._writes.begin() as session:
             yield session
 
+    async def row(self, statement: Select[Any], parameters: Mapping[str, object]) -> Row[Any] | None:
+        """The row that a statement finds by a key, or None. One statement is a consistent view by itself.
+
+        SQLite is asked on the event loop's own thread: the way to another one and back takes longer than the read, and
+        readers of a file in WAL mode do not wait for its writers. PostgreSQL is asked in another thread.
+        """
+        if self._engine.dialect.name == "sqlite":
+            return self._row(statement, parameters)
+        return await asyncio.to_thread(self._row, statement, parameters)
+
+    def _row(self, statement: Select[Any], parameters: Mapping[str, object]) -> Row[Any] | None:
+        with self._single.connect() as connection:
+            return connection.execute(statement, parameters).one_or_none()
+
     def migrate(self) -> None:
         """Brings the schema to the newest version. Processes that start together do it one after the other."""
-        # Alembic takes a quarter of a second to import, and most starts find nothing to do.
         if self._is_current():
             return
-        from alembic import command
-        from alembic.config import Config
-
-        config = Config()
-        config.set_main_option("script_location", str(resources.files("milimo_runtime") / "migrations"))
-        config.attributes["engine"] = self._engine
         with self._migration_lock():
-            command.upgrade(config, "head")
+            if self._engine.dialect.name == "sqlite" and not self._tables():
+                self._create()
+            elif not self._is_current():
+                self._upgrade()
         log.info("database migrated", extra={"action": "migrated"})
 
     def close(self) -> None:
         """Closes all connections."""
         self._engine.dispose()
 
+    def _create(self) -> None:
+        """Makes what the migrations lead to, in an empty file: without Alembic, whose import takes longer than this."""
+        with self._engine.execution_options(milimo_begin="BEGIN IMMEDIATE").begin() as connection:
+            Base.metadata.create_all(connection)
+            _VERSION.create(connection)
+            connection.execute(_VERSION.insert(), {"version_num": newest_version()})
+
+    def _upgrade(self) -> None:
+        # Alembic takes a quarter of a second to import, and most starts find nothing to do.
+        from alembic import command
+        from alembic.config import Config
+
+        config = Config()
+        config.set_main_option("script_location", str(resources.files("milimo_runtime") / "migrations"))
+        config.attributes["engine"] = self._engine
+        command.upgrade(config, "head")
+
+    def _tables(self) -> Sequence[str]:
+        with self._engine.connect() as connection:
+            return inspect(connection).get_table_names()
+
     def _is_current(self) -> bool:
         with self._engine.connect() as connection:
-            if not inspect(connection).has_table("alembic_version"):
+            if not inspect(connection).has_table(_VERSION.name):
                 return False
-            found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+            found = connection.execute(select(_VERSION.c.version_num)).scalar()
         return found == newest_version()
 
     @contextlib.contextmanager
@@ -125,7 +183,8 @@ def _create_engine(url: str) -> Engine:
 
     @event.listens_for(engine, "begin")
     def _begin(connection: Any) -> None:
-        write = connection.get_execution_options().get("milimo_write", False)
-        connection.exec_driver_sql("BEGIN IMMEDIATE" if write else "BEGIN")
+        begin = connection.get_execution_options().get("milimo_begin", "BEGIN")
+        if begin is not None:
+            connection.exec_driver_sql(begin)
 
     return engine

@@ -134,7 +134,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     raise DeadlineExceeded(f"the call took longer than {limit:g} s, the server's limit") from error
 
         if handler.request_streaming:
-            return grpc.stream_unary_rpc_method_handler(call, handler.request_deserializer)
+            return grpc.stream_unary_rpc_method_handler(call)
         return grpc.unary_unary_rpc_method_handler(call)
 
     def _streaming(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
@@ -151,7 +151,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
                     await context.write(_fitting(response, handler))
 
         if handler.request_streaming:
-            return grpc.stream_stream_rpc_method_handler(call, handler.request_deserializer)
+            return grpc.stream_stream_rpc_method_handler(call)
         return grpc.unary_stream_rpc_method_handler(call)
 
     @contextlib.asynccontextmanager
@@ -162,41 +162,51 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         self._calls.add(task)
         started = time.monotonic()
         code = "OK"
-        try:
-            with telemetry.call_span(method, context):
+        with telemetry.call_span(method, context) as span:
+            try:
                 yield
-        except MilimoError as error:
-            code = error.status
-            await _abort(context, statuses.to_status(error))
-        except asyncio.CancelledError:
-            code = "CANCELLED"
-            raise
-        except grpc.aio.AioRpcError as error:
-            remote = statuses.from_rpc_error(error)
-            code = remote.status
-            await _abort(context, statuses.to_status(remote))
-        except (grpc.aio.AbortError, grpc.aio.BaseError):
-            # The handler has answered with a status of its own.
-            code = "ABORTED_BY_HANDLER"
-            raise
-        except Exception:  # Whatever else escapes is ours: the user gets an id, the log the details.
-            error_id = uuid.uuid4().hex
-            code = "INTERNAL"
-            log.exception("call failed", extra={"action": "call_failed", "method": method, "error_id": error_id})
-            await _abort(context, statuses.internal_status(error_id))
-        finally:
-            self._calls.discard(task)
-            level = logging.INFO if code == "OK" else logging.WARNING
-            elapsed = round((time.monotonic() - started) * 1000, 2)
-            log.log(level, "call", extra={"action": "call", "method": method, "code": code, "ms": elapsed})
+            except MilimoError as error:
+                code = error.status
+                await _abort(context, statuses.to_status(error))
+            except asyncio.CancelledError:
+                code = "CANCELLED"
+                raise
+            except grpc.aio.AioRpcError as error:
+                remote = statuses.from_rpc_error(error)
+                code = remote.status
+                await _abort(context, statuses.to_status(remote))
+            except (grpc.aio.AbortError, grpc.aio.BaseError):
+                # The handler has answered with a status of its own.
+                code = "ABORTED_BY_HANDLER"
+                raise
+            except Exception:  # Whatever else escapes is ours: the user gets an id, the log the details.
+                error_id = uuid.uuid4().hex
+                code = "INTERNAL"
+                log.exception("call failed", extra={"action": "call_failed", "method": method, "error_id": error_id})
+                await _abort(context, statuses.internal_status(error_id))
+            finally:
+                self._calls.discard(task)
+                telemetry.tell_code(span, code)
+                level = logging.INFO if code == "OK" else logging.WARNING
+                elapsed = round((time.monotonic() - started) * 1000, 2)
+                log.log(level, "call", extra={"action": "call", "method": method, "code": code, "ms": elapsed})
 
 
 def _checked(request: Any, handler: grpc.RpcMethodHandler[Any, Any]) -> Any:
     """The request after its rules were checked; of a stream, each message as it comes. Raises InvalidRequest."""
     if handler.request_streaming:
-        return _checked_stream(request)
+        return _checked_stream(request, handler)
+    return _checked_message(request, handler)
+
+
+async def _checked_stream(requests: AsyncIterator[Any], handler: grpc.RpcMethodHandler[Any, Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _checked_message(request, handler)
+
+
+def _checked_message(data: Any, handler: grpc.RpcMethodHandler[Any, Any]) -> Any:
     try:
-        message: Message = handler.request_deserializer(request) if handler.request_deserializer else request
+        message: Message = handler.request_deserializer(data) if handler.request_deserializer else data
     except DecodeError as error:
         # gRPC itself would answer INTERNAL.
         raise InvalidRequest(f"the request is not a message of the contract: {error}") from error
@@ -204,15 +214,12 @@ def _checked(request: Any, handler: grpc.RpcMethodHandler[Any, Any]) -> Any:
     return message
 
 
-async def _checked_stream(requests: AsyncIterator[Message]) -> AsyncIterator[Message]:
-    async for request in requests:
-        check_request(request)
-        yield request
-
-
 def _fitting(response: Any, handler: grpc.RpcMethodHandler[Any, Any]) -> bytes:
-    """The response as it travels. Raises ResponseTooLarge: gRPC itself would end the call with a bare status."""
-    serialize: Callable[[Any], bytes] | None = handler.response_serializer
+    """The response as it travels; a service that tells many callers the same may have serialised it already.
+
+    Raises ResponseTooLarge: gRPC itself would end the call with a bare status.
+    """
+    serialize: Callable[[Any], bytes] | None = None if isinstance(response, bytes) else handler.response_serializer
     data: bytes = serialize(response) if serialize else response
     if len(data) > MESSAGE_BYTES:
         raise ResponseTooLarge(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 from google.protobuf import duration_pb2, struct_pb2, timestamp_pb2
@@ -11,14 +10,12 @@ from milimo.v1 import assets_pb2, common_pb2, jobs_pb2
 from milimo_runtime import jobs
 from milimo_runtime.assets import Asset, AssetKind
 from milimo_runtime.failures import status_of
-from milimo_runtime.job_store import as_accepted
+from milimo_runtime.job_rows import as_accepted
 from milimo_runtime.lease_terms import Priority
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
-
-    from google.protobuf.message import Message
 
 STATES: Final = {state: jobs_pb2.JobState.Value(f"JOB_STATE_{state.name}") for state in jobs.JobState}
 KINDS: Final = {kind: jobs_pb2.JobKind.Value(f"JOB_KIND_{kind.name}") for kind in jobs.JobKind}
@@ -53,16 +50,6 @@ def struct(value: Mapping[str, Any]) -> struct_pb2.Struct:
 def priority(value: int) -> Priority:
     """The priority that a request asks for; NORMAL when it does not."""
     return Priority(value or Priority.NORMAL)
-
-
-def request_hash(method: str, *parts: Message | str) -> str:
-    """Names a request by its content, so that a repeated request id can be told from a reused one."""
-    digest = hashlib.sha256(method.encode())
-    for part in parts:
-        data = part.encode() if isinstance(part, str) else part.SerializeToString(deterministic=True)
-        digest.update(len(data).to_bytes(8, "big"))
-        digest.update(data)
-    return digest.hexdigest()
 
 
 def asset_message(asset: Asset) -> assets_pb2.Asset:

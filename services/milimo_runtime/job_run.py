@@ -16,6 +16,7 @@ from milimo_runtime.database import now
 from milimo_runtime.durable import DurableEngine
 from milimo_runtime.errors import MilimoError
 from milimo_runtime.failures import failure_of
+from milimo_runtime.job_trace import StageSpans
 from milimo_runtime.jobs import (
     ChunkCommitted,
     Failure,
@@ -53,6 +54,10 @@ _LEASE_ATTEMPTS: Final = 5
 
 def _nobody() -> None:
     """There is nobody to rouse."""
+
+
+def _nobody_counts(state: JobState) -> None:
+    """There is no tally of the jobs."""
 
 
 class JobDraining(BaseException):
@@ -125,10 +130,21 @@ class Signals:
 class JobRun:
     """One attempt at a job. Used by one thread."""
 
-    def __init__(self, *, job: Job, store: JobStore, feed: JobFeed, signals: Signals, speeds: StageSpeeds) -> None:
-        """`job` is the row as the attempt began."""
+    def __init__(
+        self,
+        *,
+        job: Job,
+        store: JobStore,
+        feed: JobFeed,
+        signals: Signals,
+        speeds: StageSpeeds,
+        on_state: Callable[[JobState], None] = _nobody_counts,
+    ) -> None:
+        """`job` is the row as the attempt began; `on_state` hears of each state that is not final."""
         self.job = job
         self.signals = signals
+        self.spans = StageSpans(job.kind)
+        self._on_state = on_state
         self._store = store
         self._feed = feed
         self._speeds = speeds
@@ -211,7 +227,7 @@ class JobRun:
     ) -> dict[str, Any]:
         """Whatever comes of the step, as JSON: DBOS records it. Only JobDraining and JobTakenOver pass through."""
         try:
-            with self.turn(residency) as turn:
+            with self.turn(residency) as turn, self.spans:
                 observer = JobObserver(self, stages, self._speeds, turn.check)
                 return {"done": dict(work(turn.model, observer))}
         except JobCancelled:
@@ -226,6 +242,7 @@ class JobRun:
     def enter(self, state: JobState, *, reason: str = "") -> None:
         """Moves the job to a state and tells its watchers. Raises JobTakenOver."""
         self._state = state
+        self._on_state(state)
         self.tell(self._store.enter(self.job.id, self.job.attempt, state, reason=reason))
 
     def append(self, body: DurableBody) -> None:
@@ -302,10 +319,12 @@ class JobObserver:
     def begin(self, stage: str, steps: int) -> None:
         """A stage begins."""
         self._check()
+        self._run.spans.begin(stage, steps)
         self._tell(self._progress.begin(stage, steps, time.monotonic()))
 
     def advance(self, steps: int = 1) -> None:
         """Steps of the current stage are done."""
+        self._run.spans.advance(steps)
         self._tell(self._progress.advance(steps, time.monotonic()))
         self._check()
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import delete, select, update
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import delete, func, select, update
 
-from milimo_runtime.assets import Asset, assets_of_job, from_row, new_id, require_project, to_row
+from milimo_runtime.answered import one_at_a_time, recall, remember
+from milimo_runtime.assets import Asset, assets_of_jobs, from_row, new_id, require_project, to_row
 from milimo_runtime.database import now
-from milimo_runtime.errors import AlreadyExists, FailedPrecondition, NotFound, OutOfRange
+from milimo_runtime.errors import FailedPrecondition, NotFound, OutOfRange, ResourceExhausted
+from milimo_runtime.job_rows import append_event, event_of, job_of, jobs_of, subject_of
 from milimo_runtime.jobs import (
-    DURABLE_BODIES,
     FINAL_STATES,
     OPEN_STATES,
     Accepted,
@@ -22,16 +22,16 @@ from milimo_runtime.jobs import (
     Failure,
     Job,
     JobEvent,
-    JobKind,
     JobState,
     NewJob,
     Notice,
+    OpenJob,
     StateChanged,
-    Subject,
 )
-from milimo_runtime.lease_terms import Priority
+from milimo_runtime.limits import OPEN_JOBS
 from milimo_runtime.paging import behind
 from milimo_runtime.schema import AssetRow, JobEventRow, JobRow
+from milimo_runtime.telemetry import current_traceparent
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -42,6 +42,10 @@ if TYPE_CHECKING:
     from milimo_runtime.database import Database
     from milimo_runtime.paging import Place
 
+# When another try is worth it for a job that found the queue full, in seconds.
+_FULL_RETRY_SECONDS: Final = 30.0
+_OPEN: Final = tuple(state.value for state in OPEN_STATES)
+
 
 class JobTakenOver(Exception):
     """Another attempt works on the job, or it has ended: whoever meets this stops and commits nothing."""
@@ -50,9 +54,10 @@ class JobTakenOver(Exception):
 class JobStore:
     """Reads and writes jobs. Blocking: coroutines call through `asyncio.to_thread`."""
 
-    def __init__(self, database: Database) -> None:
-        """Works on the application's database."""
-        self._database = database
+    def __init__(self, database: Database, *, open_jobs: int = OPEN_JOBS) -> None:
+        """Works on the application's database; a service takes in so many jobs that have not ended."""
+        self.database = database
+        self._open_jobs = open_jobs
 
     def submit(self, new: NewJob, *, service: str, worker_address: str) -> tuple[Job, bool]:
         """Records a job and its first event.
@@ -61,21 +66,17 @@ class JobStore:
             The job, and whether it is new: a request id that was used before finds its first job.
 
         Raises:
-            NotFound: there is no such project.
+            NotFound: there is no such project, or the job of the request id was deleted since.
             AlreadyExists: the request id was used with another request.
+            ResourceExhausted: too many jobs of the service have not ended (QUEUE_FULL).
         """
-        try:
-            return self._submit(new, service=service, worker_address=worker_address)
-        except IntegrityError:
-            # Somebody else inserted the same request id between our look and our insert: PostgreSQL alone lets that be.
-            return self._submit(new, service=service, worker_address=worker_address)
-
-    def _submit(self, new: NewJob, *, service: str, worker_address: str) -> tuple[Job, bool]:
-        with self._database.write() as session:
+        with self.database.write() as session:
+            one_at_a_time(session, new.request_id)
             earlier = _repeated(session, new.request_id, new.request_hash)
             if earlier is not None:
                 return earlier, False
             require_project(session, new.subject.project_id)
+            _require_room(session, service, self._open_jobs)
             time = now()
             row = JobRow(
                 id=new_id(),
@@ -89,9 +90,8 @@ class JobStore:
                 priority=int(new.priority),
                 attempt=0,
                 parameters=dict(new.parameters),
-                request_id=new.request_id or None,
-                request_hash=new.request_hash,
                 retry_of=new.retry_of or None,
+                traceparent=current_traceparent(),
                 cancel_requested=False,
                 keep_partial=False,
                 last_sequence=0,
@@ -103,10 +103,11 @@ class JobStore:
             )
             session.add(row)
             session.flush()
-            _append(session, row, Accepted())
+            append_event(session, row, Accepted())
             for notice in new.notices:
-                _append(session, row, notice)
-            return _job(session, row), True
+                append_event(session, row, notice)
+            remember(session, new.request_id, method=new.kind.value, digest=new.request_hash, answer=row.id.encode())
+            return job_of(session, row), True
 
     def repeated(self, request_id: str, request_hash: str) -> Job | None:
         """The job that an earlier request with the same id made; None when there is none.
@@ -114,13 +115,13 @@ class JobStore:
         Raises:
             AlreadyExists: the id was used with another request.
         """
-        with self._database.read() as session:
+        with self.database.read() as session:
             return _repeated(session, request_id, request_hash)
 
     def get(self, job_id: str) -> Job:
         """The job. Raises NotFound."""
-        with self._database.read() as session:
-            return _job(session, _require(session, job_id))
+        with self.database.read() as session:
+            return job_of(session, _require(session, job_id))
 
     def list(
         self,
@@ -141,20 +142,26 @@ class JobStore:
             query = query.where(JobRow.service == service)
         if after is not None:
             query = query.where(behind(after, JobRow.created_at, JobRow.id))
-        with self._database.read() as session:
-            return [_job(session, row) for row in session.scalars(query)]
+        with self.database.read() as session:
+            return jobs_of(session, session.scalars(query).all())
 
-    def open_jobs(self, service: str) -> Sequence[Job]:
+    def open_jobs(self, service: str) -> Sequence[OpenJob]:
         """The service's jobs that have not ended, the oldest first."""
-        states = [state.value for state in OPEN_STATES]
-        query = select(JobRow).where(JobRow.service == service, JobRow.state.in_(states)).order_by(JobRow.created_at)
-        with self._database.read() as session:
-            return [_job(session, row) for row in session.scalars(query)]
+        query = (
+            select(JobRow.id, JobRow.created_at, JobRow.cancel_requested)
+            .where(JobRow.service == service, JobRow.state.in_(_OPEN))
+            .order_by(JobRow.created_at)
+        )
+        with self.database.read() as session:
+            return [
+                OpenJob(id=id_, created_at=created_at, cancel_requested=cancel_requested)
+                for id_, created_at, cancel_requested in session.execute(query)
+            ]
 
     def adopt(self, service: str, worker_address: str) -> None:
         """From now on the service's jobs run at this address: its process was started anew, maybe on another port."""
         elsewhere = (JobRow.service == service) & (JobRow.worker_address != worker_address)
-        with self._database.write() as session:
+        with self.database.write() as session:
             session.execute(update(JobRow).where(elsewhere).values(worker_address=worker_address))
 
     def read_on(self, job_id: str, *, after: int) -> tuple[Job, Sequence[JobEvent]]:
@@ -169,12 +176,12 @@ class JobStore:
             .where(JobEventRow.job_id == job_id, JobEventRow.sequence > after)
             .order_by(JobEventRow.sequence)
         )
-        with self._database.read() as session:
+        with self.database.read() as session:
             row = _require(session, job_id)
             if after > row.last_sequence:
                 raise OutOfRange("after_sequence", f"is {after}; the job's latest event is {row.last_sequence}")
-            subject = _subject(row)
-            return _job(session, row), [_event(stored, subject) for stored in session.scalars(query)]
+            subject = subject_of(row)
+            return job_of(session, row), [event_of(stored, subject) for stored in session.scalars(query)]
 
     def events(self, job_id: str, *, after: int = 0) -> Sequence[JobEvent]:
         """The durable events with a sequence above `after`, in order. Raises as `read_on` does."""
@@ -186,7 +193,7 @@ class JobStore:
         Raises:
             JobTakenOver: the job has ended, or is gone.
         """
-        with self._database.write() as session:
+        with self.database.write() as session:
             row = _locked(session, job_id)
             if row is None or JobState(row.state).final:
                 raise JobTakenOver(job_id)
@@ -194,24 +201,24 @@ class JobStore:
             events = []
             if row.attempt > 1:
                 row.state = JobState.QUEUED.value
-                events.append(_append(session, row, StateChanged(attempt=row.attempt, reason="RECOVERED")))
-            return _job(session, row), events
+                events.append(append_event(session, row, StateChanged(attempt=row.attempt, reason="RECOVERED")))
+            return job_of(session, row), events
 
     def enter(self, job_id: str, attempt: int, state: JobState, *, reason: str = "") -> JobEvent | None:
         """Moves the job to a state that is not final; None when it is there already. Raises JobTakenOver."""
-        with self._database.write() as session:
+        with self.database.write() as session:
             row = _owned(session, job_id, attempt)
             if row.state == state.value:
                 return None
             row.state = state.value
             if state is JobState.RUNNING and row.started_at is None:
                 row.started_at = now()
-            return _append(session, row, StateChanged(attempt=attempt, reason=reason))
+            return append_event(session, row, StateChanged(attempt=attempt, reason=reason))
 
     def append(self, job_id: str, attempt: int, body: DurableBody) -> JobEvent:
         """Adds an event that changes no state. Raises JobTakenOver."""
-        with self._database.write() as session:
-            return _append(session, _owned(session, job_id, attempt), body)
+        with self.database.write() as session:
+            return append_event(session, _owned(session, job_id, attempt), body)
 
     def commit_artefact(
         self, job_id: str, attempt: int, asset: Asset, *, fraction: float
@@ -221,7 +228,7 @@ class JobStore:
         Raises:
             JobTakenOver: another attempt owns the job.
         """
-        with self._database.write() as session:
+        with self.database.write() as session:
             row = _owned(session, job_id, attempt)
             query = select(AssetRow).where(AssetRow.job_id == job_id, AssetRow.artefact == asset.artefact)
             earlier = session.scalar(query)
@@ -229,12 +236,12 @@ class JobStore:
                 return from_row(earlier), None
             session.add(to_row(asset))
             row.fraction = max(row.fraction, fraction)
-            return asset, _append(session, row, ArtefactCommitted(asset=asset.to_json()))
+            return asset, append_event(session, row, ArtefactCommitted(asset=asset.to_json()))
 
     def artefact(self, job_id: str, name: str) -> Asset | None:
         """A result that was committed before."""
         query = select(AssetRow).where(AssetRow.job_id == job_id, AssetRow.artefact == name)
-        with self._database.read() as session:
+        with self.database.read() as session:
             row = session.scalar(query)
             return None if row is None else from_row(row)
 
@@ -242,7 +249,7 @@ class JobStore:
         """Ends the job. Raises JobTakenOver."""
         if state not in FINAL_STATES:
             raise ValueError(f"{state} is not final")
-        with self._database.write() as session:
+        with self.database.write() as session:
             row = _owned(session, job_id, attempt)
             row.state = state.value
             row.ended_at = now()
@@ -250,8 +257,8 @@ class JobStore:
                 row.fraction = 1.0
             if failure is not None:
                 row.error = {**asdict(failure), "details": list(failure.details)}
-                return _append(session, row, Failed(failure=failure))
-            return _append(session, row, StateChanged(attempt=attempt))
+                return append_event(session, row, Failed(failure=failure))
+            return append_event(session, row, StateChanged(attempt=attempt))
 
     def remove_partial(self, job_id: str, attempt: int) -> Sequence[Asset]:
         """Removes the rows of what a cancelled job has stored, unless it was to be kept. Raises JobTakenOver.
@@ -259,27 +266,30 @@ class JobStore:
         Returns:
             What was removed: its files can go.
         """
-        with self._database.write() as session:
+        with self.database.write() as session:
             row = _owned(session, job_id, attempt)
             if row.keep_partial:
                 return ()
-            removed = assets_of_job(session, job_id)
+            removed = assets_of_jobs(session, [job_id])[job_id]
             session.execute(delete(AssetRow).where(AssetRow.job_id == job_id))
             return removed
 
     def request_cancel(self, job_id: str, *, keep_partial: bool) -> Job:
         """Marks the job as to be cancelled; one that has ended stays as it is. Raises NotFound."""
-        with self._database.write() as session:
-            row = _locked(session, job_id)
-            if row is None:
-                raise NotFound("job", job_id)
-            if not JobState(row.state).final:
-                row.cancel_requested = True
-                row.keep_partial = keep_partial
-            return _job(session, row)
+        with self.database.write() as session:
+            return request_cancel(session, job_id, keep_partial=keep_partial)
 
     def retry(self, job_id: str, *, request_id: str) -> tuple[Job, bool]:
-        """A new job with the same request. Raises NotFound, AlreadyExists, FailedPrecondition (it has not ended)."""
+        """A new job with the same request.
+
+        Raises:
+            NotFound, FailedPrecondition (it has not ended), and as `submit` does.
+        """
+        digest = f"retry {job_id}"
+        # Before the job is looked at: a repeat finds the new one also when the old one is gone.
+        earlier = self.repeated(request_id, digest)
+        if earlier is not None:
+            return earlier, False
         job = self.get(job_id)
         if not job.state.final:
             raise FailedPrecondition(f"job_id: the job is {job.state.value}; only one that has ended can be retried")
@@ -289,7 +299,7 @@ class JobStore:
             parameters=job.parameters,
             priority=job.priority,
             request_id=request_id,
-            request_hash=f"retry {job_id}",
+            request_hash=digest,
             retry_of=job_id,
             notices=tuple(
                 event.body
@@ -307,32 +317,66 @@ class JobStore:
             .order_by(JobRow.ended_at)
             .limit(limit)
         )
-        with self._database.read() as session:
+        with self.database.read() as session:
             return session.scalars(query).all()
 
     def remove(self, job_ids: Sequence[str]) -> None:
         """Removes jobs and their events; their assets stay."""
-        with self._database.write() as session:
+        with self.database.write() as session:
             session.execute(delete(JobRow).where(JobRow.id.in_(job_ids)))
 
     def delete(self, job_id: str) -> None:
         """Removes an ended job and its events; its assets stay. Raises NotFound, FailedPrecondition."""
-        with self._database.write() as session:
-            row = _require(session, job_id)
-            if not JobState(row.state).final:
-                raise FailedPrecondition(f"job_id: the job is {row.state}; cancel it before it is deleted")
-            session.delete(row)
+        with self.database.write() as session:
+            delete_job(session, job_id)
+
+
+def request_cancel(session: Session, job_id: str, *, keep_partial: bool) -> Job:
+    """Marks the job as to be cancelled; one that has ended stays as it is. Raises NotFound."""
+    row = _locked(session, job_id)
+    if row is None:
+        raise NotFound("job", job_id)
+    if not JobState(row.state).final:
+        row.cancel_requested = True
+        row.keep_partial = keep_partial
+    return job_of(session, row)
+
+
+def delete_job(session: Session, job_id: str) -> Job:
+    """Removes an ended job and its events; its assets stay. Returns it. Raises NotFound, FailedPrecondition."""
+    row = _locked(session, job_id)
+    if row is None:
+        raise NotFound("job", job_id)
+    if not JobState(row.state).final:
+        raise FailedPrecondition(f"job_id: the job is {row.state}; cancel it before it is deleted")
+    job = job_of(session, row)
+    session.delete(row)
+    return job
+
+
+def _require_room(session: Session, service: str, open_jobs: int) -> None:
+    """Raises ResourceExhausted when so many jobs of the service have not ended."""
+    if session.get_bind().dialect.name == "postgresql":
+        # Whoever counts at the same time waits. SQLite's write transactions exclude each other anyway.
+        session.execute(select(func.pg_advisory_xact_lock(func.hashtextextended(f"open jobs of {service}", 0))))
+    # The index on service and state answers it, and looks at no more entries than the bound.
+    found = select(JobRow.state).where(JobRow.service == service, JobRow.state.in_(_OPEN))
+    if session.scalar(found.offset(open_jobs - 1).limit(1)) is not None:
+        raise ResourceExhausted(
+            f"{open_jobs} jobs of the {service} service have not ended, which is as many as it takes in",
+            reason="QUEUE_FULL",
+            retry_after_s=_FULL_RETRY_SECONDS,
+        )
 
 
 def _repeated(session: Session, request_id: str, request_hash: str) -> Job | None:
-    if not request_id:
+    found = recall(session, request_id, request_hash)
+    if found is None:
         return None
-    row = session.scalar(select(JobRow).where(JobRow.request_id == request_id))
+    row = session.get(JobRow, found.decode())
     if row is None:
-        return None
-    if row.request_hash != request_hash:
-        raise AlreadyExists(f"request_id: {request_id} was used before, with another request")
-    return _job(session, row)
+        raise NotFound("job", found.decode(), field="request_id")
+    return job_of(session, row)
 
 
 def _require(session: Session, job_id: str) -> JobRow:
@@ -353,80 +397,3 @@ def _owned(session: Session, job_id: str, attempt: int) -> JobRow:
     if row is None or row.attempt != attempt or JobState(row.state).final:
         raise JobTakenOver(job_id)
     return row
-
-
-def _append(session: Session, row: JobRow, body: DurableBody) -> JobEvent:
-    """Adds the next event of the job."""
-    row.last_sequence += 1
-    stored = JobEventRow(
-        job_id=row.id, sequence=row.last_sequence, kind=body.kind, state=row.state, body=asdict(body), time=now()
-    )
-    session.add(stored)
-    return _event(stored, _subject(row))
-
-
-def _subject(row: JobRow) -> Subject:
-    return Subject(project_id=row.project_id, shot_id=row.shot_id or "", element_id=row.element_id or "")
-
-
-def _event(row: JobEventRow, subject: Subject) -> JobEvent:
-    return JobEvent(
-        job_id=row.job_id,
-        sequence=row.sequence,
-        state=JobState(row.state),
-        subject=subject,
-        time=row.time,
-        body=_body(row.kind, row.body),
-    )
-
-
-def _body(kind: str, value: dict[str, Any]) -> DurableBody:
-    if kind == Failed.kind:
-        return Failed(failure=_failure(value["failure"]))
-    body: DurableBody = DURABLE_BODIES[kind](**value)
-    return body
-
-
-def _failure(value: dict[str, Any]) -> Failure:
-    return Failure(code=value["code"], message=value["message"], details=tuple(value["details"]))
-
-
-def _job(session: Session, row: JobRow) -> Job:
-    return Job(
-        id=row.id,
-        kind=JobKind(row.kind),
-        service=row.service,
-        worker_address=row.worker_address,
-        subject=_subject(row),
-        state=JobState(row.state),
-        priority=Priority(row.priority),
-        attempt=row.attempt,
-        parameters=row.parameters,
-        retry_of=row.retry_of or "",
-        cancel_requested=row.cancel_requested,
-        keep_partial=row.keep_partial,
-        last_sequence=row.last_sequence,
-        fraction=row.fraction,
-        failure=None if row.error is None else _failure(row.error),
-        created_at=row.created_at,
-        started_at=row.started_at,
-        ended_at=row.ended_at,
-        assets=assets_of_job(session, row.id),
-    )
-
-
-def as_accepted(job: Job) -> Job:
-    """The job as its first event showed it."""
-    return replace(
-        job,
-        state=JobState.QUEUED,
-        attempt=0,
-        cancel_requested=False,
-        keep_partial=False,
-        last_sequence=1,
-        fraction=0.0,
-        failure=None,
-        started_at=None,
-        ended_at=None,
-        assets=(),
-    )

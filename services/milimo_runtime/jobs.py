@@ -89,6 +89,17 @@ class Job:
     started_at: datetime | None
     ended_at: datetime | None
     assets: tuple[Asset, ...] = ()
+    # Where in a trace it was submitted; "" outside of any.
+    traceparent: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OpenJob:
+    """As much of a job that has not ended as tells whether somebody has to be roused for it."""
+
+    id: str
+    created_at: datetime
+    cancel_requested: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,5 +27,8 @@ SCRIPT_BYTES: Final = 5_000_000
 # Segmentation
 POINTS: Final = 1_000
 
+# Jobs of one service that have not ended
+OPEN_JOBS: Final = 10_000
+
 # Lists
 PAGE_SIZE: Final = 100

@@ -38,6 +38,7 @@ class JsonFormatter(logging.Formatter):
     def __init__(self, service: str) -> None:
         super().__init__()
         self._service = service
+        self._encoder = json.JSONEncoder(default=str, ensure_ascii=False)
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as JSON; values that JSON does not know are written as text."""
@@ -51,7 +52,7 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return self._encoder.encode(line)
 
 
 class TextFormatter(logging.Formatter):

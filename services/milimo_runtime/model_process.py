@@ -113,6 +113,7 @@ class ModelHost(Generic[M]):
                     grades=grades_of(installed, kind),
                     load=lambda grant, check: self._loaded(installed, grant, check),
                     measure=self._measure,
+                    size_of=lambda model: model.weight_bytes,
                 )
             return self._residency
 
@@ -198,7 +199,7 @@ async def open_model_process(
     # What an earlier process left half-made; its jobs begin their step anew.
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    store = JobStore(database)
+    store = JobStore(database, open_jobs=settings.job_queue_bound)
     host = ModelHost(
         name=model,
         tenant=service,

@@ -14,6 +14,7 @@ import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from milimo_runtime.job_trace import LeaseWait, Swap
 from milimo_runtime.lease import Lease, acquire
 from milimo_runtime.lease_terms import Claim, Grade, Grant, LeaseLost, Priority, QueuePlace
 from milimo_runtime.lease_wait import PATIENCE_S, wait_for_lease
@@ -57,6 +58,7 @@ class Residency(Generic[M]):
         grades: Sequence[Grade],
         load: Callable[[Grant, Callable[[], None]], M],
         measure: Callable[[], int | None] = lambda: None,
+        size_of: Callable[[M], int] = lambda _: 0,
         min_hold_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -71,6 +73,7 @@ class Residency(Generic[M]):
                 its second argument between the model's parts, and lets pass what that raises: the job was cancelled,
                 or the lease is lost.
             measure: bytes on the device that the tenant's allocator has now; None when it cannot tell. Must be quick.
+            size_of: bytes of a model's weights.
             min_hold_s: how long freshly loaded weights are kept before a turn is asked to yield.
             clock: seconds on a monotonic clock.
         """
@@ -80,6 +83,7 @@ class Residency(Generic[M]):
         self._grades = {grade.name: grade for grade in grades}
         self._load = load
         self._measure = measure
+        self._size_of = size_of
         self._min_hold_s = min_hold_s
         self._clock = clock
         # Guards everything below. Nothing is awaited and no callback is called while it is held.
@@ -91,6 +95,7 @@ class Residency(Generic[M]):
         self._woken = False
         self._model: M | None = None
         self._lease: Lease | None = None
+        self._leaving: Swap | None = None
         self._peak = 0
         self._closed = False
 
@@ -137,10 +142,14 @@ class Residency(Generic[M]):
             LeaseLost: from `Turn.check`, and here when the lease was lost while the model was loaded.
             MilimoError: when the arbiter refuses the request.
         """
-        self._queue_up(job_id, priority, on_waiting)
+        wait = LeaseWait(self._tenant, self._clock)
+        on_waiting = wait.heard_by(on_waiting)
+        with wait:
+            self._queue_up(job_id, priority, on_waiting)
         failure: BaseException | None = None
         try:
-            lease, model = self._resident(job_id, priority, on_waiting)
+            with wait:
+                lease, model = self._resident(job_id, priority, on_waiting, wait)
             turn = Turn(model, lease, self._min_hold_s, self._clock)
             del model
             try:
@@ -202,15 +211,19 @@ class Residency(Generic[M]):
         if self._closed:
             raise LeaseLost(f"{self._tenant} is shutting down")
 
-    def _resident(self, job_id: str, priority: Priority, on_waiting: Callable[[QueuePlace], None]) -> tuple[Lease, M]:
+    def _resident(
+        self, job_id: str, priority: Priority, on_waiting: Callable[[QueuePlace], None], wait: LeaseWait
+    ) -> tuple[Lease, M]:
         """The model on a lease that is held, from the last turn or loaded now. This job is the current one."""
         lease, model = self._lease, self._model
         if lease is not None and model is not None and lease.lost is None and lease.wish is None:
             self._post(lease.busy(job_id, self.waiting_jobs))
+            wait.granted(lease.grant, is_resident=True)
             return lease, model
         del model
         self._see_off(self._let_go())
         lease = self._acquire(job_id, priority, on_waiting)
+        wait.granted(lease.grant, is_resident=False)
         try:
             model = self._load_on(lease, on_waiting)
         except BaseException as error:
@@ -232,7 +245,9 @@ class Residency(Generic[M]):
 
         check()
         started = self._clock()
-        model = self._load(lease.grant, check)
+        with Swap("load", self._tenant, self._clock) as swap:
+            model = self._load(lease.grant, check)
+            swap.size = self._size_of(model)
         # A holder that was paused while it loaded must not go on with what is somebody else's by now.
         lease.check()
         self._remember_load(lease.grant, self._clock() - started)
@@ -301,6 +316,8 @@ class Residency(Generic[M]):
 
     def _let_go(self) -> Departure:
         """Drops the weights here. The caller is the current one."""
+        if self._model is not None:
+            self._leaving = Swap("unload", self._tenant, self._clock, size=self._size_of(self._model))
         with self._condition:
             model, self._model = self._model, None
         departure = Departure(model)
@@ -321,6 +338,9 @@ class Residency(Generic[M]):
                     extra={"action": "weights_kept", "tenant": self._tenant},
                 )
             give_back()
+        if self._leaving is not None:
+            self._leaving.done()
+            self._leaving = None
         known = self._on_loop(lease.release(self._peak, patience_s=_FAREWELL_S if self._closed else None))
         if self._closed and not known:
             self._on_loop(lease.abandon())

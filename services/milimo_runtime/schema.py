@@ -178,9 +178,9 @@ class JobRow(Base):
     attempt: Mapped[int]
     # The request with every default filled in.
     parameters: Mapped[dict[str, Any]]
-    request_id: Mapped[str | None] = mapped_column(unique=True)
-    request_hash: Mapped[str]
     retry_of: Mapped[str | None]
+    # Where in a trace the job was submitted, as W3C's header: whoever works on it goes on from there.
+    traceparent: Mapped[str | None]
     cancel_requested: Mapped[bool]
     keep_partial: Mapped[bool]
     last_sequence: Mapped[int]
@@ -207,7 +207,10 @@ class JobEventRow(Base):
 
 
 class AnsweredRow(Base):
-    """The answer to a mutating request that carried a request_id, so that a repeat gets the same one."""
+    """The answer to a mutating request that carried a request_id, so that a repeat gets the same one.
+
+    Of a request for a job it is the job's id: a repeat finds the job as it stands then.
+    """
 
     __tablename__ = "answered_requests"
 
@@ -215,7 +218,7 @@ class AnsweredRow(Base):
     method: Mapped[str]
     request_hash: Mapped[str]
     response: Mapped[bytes] = mapped_column(LargeBinary)
-    created_at: Mapped[datetime]
+    created_at: Mapped[datetime] = mapped_column(index=True)
 
 
 class SettingRow(Base):

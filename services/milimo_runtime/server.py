@@ -64,7 +64,7 @@ async def serve(
         OSError: when the address is in use.
     """
     configure_logs(name, form=settings.log_format, level=settings.log_level)
-    telemetry.configure_telemetry(name, settings.otlp_endpoint)
+    close_telemetry = telemetry.configure_telemetry(name, settings.otlp_endpoint)
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -93,6 +93,7 @@ async def serve(
                 await served.drain()
         await server.stop(grace=1.0)
         await calls.settle(_SETTLE_SECONDS)
+    await asyncio.to_thread(close_telemetry)
     log.info("stopped", extra={"action": "stopped"})
 
 

@@ -12,6 +12,8 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from milimo_runtime.limits import OPEN_JOBS
+
 
 def default_home() -> Path:
     """Where Milimo keeps its data unless MILIMO_HOME says otherwise."""
@@ -76,6 +78,12 @@ class ServiceSettings(MeshSettings):
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     torch_threads: int | None = Field(default=None, ge=1, description="CPU threads of one model; default: torch's")
     job_retention_days: float = Field(default=30.0, gt=0, description="How long ended jobs and their events are kept")
+    job_queue_bound: int = Field(
+        default=OPEN_JOBS, ge=1, description="Jobs of one service that have not ended; one more is refused"
+    )
+    request_id_hours: float = Field(
+        default=24.0, gt=0, description="How long a request_id is known, at the least: a repeat gets the first answer"
+    )
     executor_id: str = Field(default="local", description="Unique per process of one service, stable over restarts")
 
     @property

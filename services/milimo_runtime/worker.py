@@ -12,22 +12,24 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from milimo_runtime.answered import forget_answers
 from milimo_runtime.assets import delete_asset_files
 from milimo_runtime.database import now
 from milimo_runtime.durable import DurableEngine, Known
-from milimo_runtime.errors import Aborted, FailedPrecondition, MilimoError, Unavailable
+from milimo_runtime.errors import Aborted, FailedPrecondition, MilimoError, NotFound, Unavailable
 from milimo_runtime.failures import failure_of
 from milimo_runtime.job_run import DATABASE_AWAY, DatabaseAway, JobDraining, JobFailed, JobRun, Program, Signals
 from milimo_runtime.job_store import JobTakenOver
-from milimo_runtime.jobs import Failure, Job, JobKind, JobState, NewJob
+from milimo_runtime.job_tally import JobTally
+from milimo_runtime.job_trace import job_span, name_job, tell_end
+from milimo_runtime.jobs import Failure, Job, JobKind, JobState, NewJob, OpenJob
 from milimo_runtime.logs import current_job
 from milimo_runtime.model_process import Loaded
 from milimo_runtime.observer import JobCancelled
 from milimo_runtime.progress import StageSpeeds
-from milimo_runtime.telemetry import tracer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 
     from milimo_runtime.job_feed import JobFeed
     from milimo_runtime.job_store import JobStore
@@ -80,19 +82,23 @@ class Worker:
         engine_url: str,
         executor_id: str,
         retention: timedelta,
+        request_ids: timedelta,
     ) -> None:
         """Nothing runs before `start`.
 
-        `address` is where this process answers WorkerService; `retention` how long ended jobs are kept.
+        `address` is where this process answers WorkerService; `retention` how long ended jobs are kept, `request_ids`
+        how long the answers to requests.
         """
         self.feed = feed
         self.store = store
         self.address = address
         self._service = service
         self._retention = retention
+        self._request_ids = request_ids
         self._media = media
         self._programs = programs
         self._speeds = StageSpeeds()
+        self._tally = JobTally()
         self._signals: dict[str, Signals] = {}
         # Jobs that a thread of this process works on, or waits with.
         self._running: set[str] = set()
@@ -108,6 +114,7 @@ class Worker:
     async def start(self) -> None:
         """Takes up the jobs that an earlier process left unfinished."""
         await asyncio.to_thread(self.store.adopt, self._service, self.address)
+        self._tally.export()
         await asyncio.to_thread(self._engine.launch)
         await asyncio.to_thread(self._look_after, timedelta(0))
         self._looking = asyncio.create_task(self._keep_looking(), name=f"open jobs of {self._service}")
@@ -117,23 +124,30 @@ class Worker:
         return await asyncio.to_thread(self.store.repeated, request_id, request_hash)
 
     async def submit(self, new: NewJob) -> Job:
-        """Records the job and starts it; a repeated request id finds its first job. Raises NotFound, AlreadyExists."""
+        """Records the job and starts it; a repeated request id finds its first job. Raises as `JobStore.submit`."""
         # One thread does both: a caller who goes away in between must not leave a job that nobody starts.
         return await asyncio.to_thread(self._submit, new)
 
     def _submit(self, new: NewJob) -> Job:
         job, created = self.store.submit(new, service=self._service, worker_address=self.address)
+        name_job(job)
         if created:
+            self._tally.reached(job, job.state)
             self._publish(self.store.events(job.id))
             self._engine.start(job.id)
         return job
 
     async def notify(self, job_id: str) -> None:
-        """Reads the job's row again: another process cancelled it or made it. Raises NotFound."""
+        """Reads the job's row again: another process made, cancelled or deleted it."""
         await asyncio.to_thread(self._notify, job_id)
 
     def _notify(self, job_id: str) -> None:
-        job = self.store.get(job_id)
+        try:
+            job = self.store.get(job_id)
+        except NotFound:
+            # Only jobs that have ended are deleted: what the engine keeps of it is of no more use.
+            self._engine.forget([job_id])
+            return
         if job.service != self._service:
             raise Unavailable(f"the job runs in the {job.service} process; this is {self._service}")
         if job.state.final:
@@ -141,7 +155,7 @@ class Worker:
         if job.attempt == 0:
             # Another process made it: nobody here has heard of it yet.
             self._publish(self.store.events(job_id))
-        self._look_at(job)
+        self._look_at([OpenJob(id=job.id, created_at=job.created_at, cancel_requested=job.cancel_requested)])
 
     async def _keep_looking(self) -> None:
         """A notification may get lost, when this process was slow or away: the rows tell the same, a little later."""
@@ -157,41 +171,44 @@ class Worker:
                 log.exception("open jobs cannot be read", extra={"action": "look_failed"})
 
     def _collect(self) -> None:
-        """Removes ended jobs whose time has come, here and in the engine."""
-        before = now() - self._retention
+        """Removes what has had its time: ended jobs, here and in the engine, and answers to requests."""
+        moment = now()
+        forget_answers(self.store.database, before=moment - self._request_ids)
+        before = moment - self._retention
         while ids := self.store.expired(self._service, ended_before=before, limit=_COLLECTED_AT_ONCE):
             # The rows last: they tell which ones are left after a crash.
             self._engine.forget(ids)
             self.store.remove(ids)
             log.info("jobs collected", extra={"action": "jobs_collected", "jobs": len(ids)})
+        # Of jobs that went with their project, or that were deleted while this process was away.
+        self._engine.forget_ended(before)
 
     def _look_after(self, age: timedelta) -> None:
         """Looks at all open jobs that are at least so old: younger ones are just being started."""
         latest = now() - age
-        for job in self.store.open_jobs(self._service):
-            if job.created_at <= latest:
-                self._look_at(job)
+        self._look_at([job for job in self.store.open_jobs(self._service) if job.created_at <= latest])
 
-    def _look_at(self, job: Job) -> None:
-        """Sees to it that an open job runs, and hears of its cancellation."""
-        if job.cancel_requested:
-            self._signals_of(job.id).cancel()
+    def _look_at(self, jobs: Sequence[OpenJob]) -> None:
+        """Sees to it that open jobs run, and hear of their cancellation."""
+        for job in jobs:
+            if job.cancel_requested:
+                self._signals_of(job.id).cancel()
         with self._lock:
-            if job.id in self._running:
-                return
-        match self._engine.known(job.id):
-            case Known.NOTHING:
-                self._engine.start(job.id)
-            case Known.OUTDATED:
-                self._give_up(job.id, JobOutdated())
-            case Known.OVER:
-                self._give_up(job.id, JobAbandoned())
-            case Known.OPEN:
-                with self._lock:
-                    left = job.id in self._left
-                    self._left.discard(job.id)
-                if left:
-                    self._engine.resume(job.id)
+            idle = [job.id for job in jobs if job.id not in self._running]
+        for job_id, known in self._engine.known(idle).items():
+            match known:
+                case Known.NOTHING:
+                    self._engine.start(job_id)
+                case Known.OUTDATED:
+                    self._give_up(job_id, JobOutdated())
+                case Known.OVER:
+                    self._give_up(job_id, JobAbandoned())
+                case Known.OPEN:
+                    with self._lock:
+                        left = job_id in self._left
+                        self._left.discard(job_id)
+                    if left:
+                        self._engine.resume(job_id)
 
     def _give_up(self, job_id: str, error: MilimoError) -> None:
         """Ends a job that nothing will go on with."""
@@ -199,6 +216,7 @@ class Worker:
             job, events = self.store.begin_attempt(job_id)
             self._publish(events)
             self._publish([self.store.finish(job_id, job.attempt, JobState.FAILED, failure=failure_of(error))])
+            self._tally.ended(job, JobState.FAILED)
             log.warning("job given up", extra={"action": "job_given_up", "job_id": job_id, "reason": error.reason})
 
     def _publish(self, events: Iterable[JobEvent]) -> None:
@@ -237,12 +255,14 @@ class Worker:
             if signals.draining.is_set():
                 raise JobDraining
             job, events = self.store.begin_attempt(job_id)
+            self._tally.reached(job, job.state)
             self._publish(events)
             if job.cancel_requested:
                 signals.cancel()
-            with tracer.start_as_current_span(f"job {job.kind}", attributes={"milimo.job_id": job_id}):
+            with job_span(job):
                 return self._attempt(job, signals)
         except JobTakenOver:
+            self._tally.left(job_id)
             log.info("job taken over or ended", extra={"action": "job_taken_over"})
             return "taken over"
         except (DatabaseAway, *DATABASE_AWAY) as error:
@@ -257,7 +277,14 @@ class Worker:
             current_job.reset(token)
 
     def _attempt(self, job: Job, signals: Signals) -> str:
-        run = JobRun(job=job, store=self.store, feed=self.feed, signals=signals, speeds=self._speeds)
+        run = JobRun(
+            job=job,
+            store=self.store,
+            feed=self.feed,
+            signals=signals,
+            speeds=self._speeds,
+            on_state=lambda state: self._tally.reached(job, state),
+        )
         state, failure = JobState.SUCCEEDED, None
         try:
             signals.check()
@@ -279,6 +306,8 @@ class Worker:
             for asset in self.store.remove_partial(run.job.id, run.job.attempt):
                 delete_asset_files(self._media, asset)
         run.tell(self.store.finish(run.job.id, run.job.attempt, state, failure=failure))
+        self._tally.ended(run.job, state)
+        tell_end(state, failure)
         log.info("job ended", extra={"action": "job_ended", "state": state.value})
 
 
@@ -304,6 +333,7 @@ async def open_worker(
         engine_url=settings.engine_url(service),
         executor_id=settings.executor_id,
         retention=timedelta(days=settings.job_retention_days),
+        request_ids=timedelta(hours=settings.request_id_hours),
     )
     await worker.start()
     try:

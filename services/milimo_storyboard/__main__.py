@@ -56,7 +56,7 @@ def main() -> int:
         database = Database(settings.database)
         await asyncio.to_thread(database.migrate)
         media = MediaStore(settings.media)
-        store = JobStore(database)
+        store = JobStore(database, open_jobs=settings.job_queue_bound)
         relay = JobRelay(store, [settings.video_address, settings.image_address])
         projects_pb2_grpc.add_ProjectServiceServicer_to_server(ProjectService(database, media), server)
         elements_pb2_grpc.add_ElementServiceServicer_to_server(ElementService(), server)

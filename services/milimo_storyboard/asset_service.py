@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     import grpc.aio
     from milimo_runtime.database import Database
     from milimo_runtime.media import MediaStore
+    from sqlalchemy.orm import Session
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -112,24 +113,16 @@ class AssetService(assets_pb2_grpc.AssetServiceServicer):
 
     def _record(self, first: assets_pb2.UploadAssetRequest, asset: Asset) -> assets_pb2.UploadAssetResponse:
         # What the file holds names the request: the pieces in which it came do not matter.
-        named = assets_pb2.UploadAssetRequest(project_id=first.project_id, name=first.name)
+        named = assets_pb2.UploadAssetRequest(project_id=first.project_id, name=first.name, request_id=first.request_id)
         named.content.data = asset.sha256.encode()
-        with self._database.write() as session:
 
-            def store() -> assets_pb2.UploadAssetResponse:
-                session.add(to_row(asset))
-                return assets_pb2.UploadAssetResponse(asset=asset_message(asset))
-
+        def store(session: Session) -> assets_pb2.UploadAssetResponse:
             # It may have been deleted while the file came.
             require_project(session, first.project_id, stays=True)
-            return answer_once(
-                session,
-                method="UploadAsset",
-                request=named,
-                request_id=first.request_id,
-                response=assets_pb2.UploadAssetResponse,
-                work=store,
-            )
+            session.add(to_row(asset))
+            return assets_pb2.UploadAssetResponse(asset=asset_message(asset))
+
+        return answer_once(self._database, named, assets_pb2.UploadAssetResponse, store)
 
     async def DownloadAsset(
         self, request: assets_pb2.DownloadAssetRequest, context: Context
@@ -178,34 +171,32 @@ class AssetService(assets_pb2_grpc.AssetServiceServicer):
         if wrong:
             raise InvalidArgument("update_mask", f"{wrong[0]!r} cannot be changed; only the name can")
 
-        def rename() -> assets_pb2.UpdateAssetResponse:
+        def rename(session: Session) -> assets_pb2.UpdateAssetResponse:
             asset = require_asset(session, request.asset.id, field_name="asset.id")
             row = session.get_one(AssetRow, asset.id)
             row.name = request.asset.name
             session.flush()
             return assets_pb2.UpdateAssetResponse(asset=asset_message(require_asset(session, asset.id)))
 
-        with self._database.write() as session:
-            return answer_once(
-                session,
-                method="UpdateAsset",
-                request=request,
-                request_id=request.request_id,
-                response=assets_pb2.UpdateAssetResponse,
-                work=rename,
-            )
+        return answer_once(self._database, request, assets_pb2.UpdateAssetResponse, rename)
 
     async def DeleteAsset(
         self, request: assets_pb2.DeleteAssetRequest, context: Context
     ) -> assets_pb2.DeleteAssetResponse:
         """Removes the file and its row."""
+        return await asyncio.to_thread(self._delete, request)
 
-        def delete() -> None:
-            with self._database.write() as session:
-                asset = require_asset(session, request.asset_id)
-                session.delete(session.get_one(AssetRow, asset.id))
-            # After the row: a file without a row can be collected, a row without its file would be broken.
+    def _delete(self, request: assets_pb2.DeleteAssetRequest) -> assets_pb2.DeleteAssetResponse:
+        deleted: list[Asset] = []
+
+        def delete(session: Session) -> assets_pb2.DeleteAssetResponse:
+            asset = require_asset(session, request.asset_id)
+            session.delete(session.get_one(AssetRow, asset.id))
+            deleted.append(asset)
+            return assets_pb2.DeleteAssetResponse()
+
+        response = answer_once(self._database, request, assets_pb2.DeleteAssetResponse, delete)
+        # After the row: a file without a row can be collected, a row without its file would be broken.
+        for asset in deleted:
             delete_asset_files(self._media, asset)
-
-        await asyncio.to_thread(delete)
-        return assets_pb2.DeleteAssetResponse()
+        return response

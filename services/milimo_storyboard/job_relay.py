@@ -1,39 +1,27 @@
-"""Follows jobs wherever they run: the live stream of their process, and the database while that process is away."""
+"""Follows jobs wherever they run: one live stream for all who watch the same, and the database for what came before."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import logging
-from typing import TYPE_CHECKING, Final
+import random
+from typing import TYPE_CHECKING, TypeVar
 
-import grpc
-import grpc.aio
-from milimo.v1 import jobs_pb2, worker_pb2, worker_pb2_grpc
-from milimo_runtime.channels import open_channel
-from milimo_runtime.errors import NotFound, OutOfRange
-from milimo_runtime.job_messages import STATES, event_message
-from milimo_runtime.jobs import FINAL_STATES, OPEN_STATES
-from milimo_runtime.statuses import from_rpc_error
+from milimo_runtime.database import now
+
+from milimo_storyboard.job_broadcast import JobBroadcast
+from milimo_storyboard.mesh_broadcast import MeshBroadcast
+from milimo_storyboard.peers import Peers
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Sequence
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 
     from milimo_runtime.job_store import JobStore
 
-log = logging.getLogger(__name__)
+    from milimo_storyboard.broadcast import Broadcast
+    from milimo_storyboard.inbox import Inbox, Told
 
-# A process that dies ends its streams with one of these.
-_AWAY: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL})
-_NOTIFY_SECONDS: Final = 2.0
-# How long to wait for a process that is away before the job's row is read again, and to rest before it is called again.
-_READY_SECONDS: Final = 1.0
-_RETRY_SECONDS: Final = 0.1
-# Events of a mesh that one slow reader may fall behind before the workers' streams wait for it.
-_BACKLOG: Final = 10_000
-# Open jobs that are looked for when a worker came back.
-_OPEN: Final = 10_000
-_FINAL: Final = frozenset(STATES[state] for state in FINAL_STATES)
+B = TypeVar("B", bound="Broadcast")
+K = TypeVar("K")
 
 
 class JobRelay:
@@ -43,145 +31,91 @@ class JobRelay:
         """`workers` are the addresses of the processes that run jobs."""
         self._store = store
         self._workers = tuple(workers)
-        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._peers = Peers(random.SystemRandom().random)
+        # What is followed now, as long as somebody watches it; with previews and without are two streams.
+        self._jobs: dict[tuple[str, bool], JobBroadcast] = {}
+        self._meshes: dict[bool, MeshBroadcast] = {}
+
+    @property
+    def followed(self) -> int:
+        """How many live streams are kept for those who watch."""
+        return len(self._jobs) + len(self._meshes)
 
     async def close(self) -> None:
-        """Closes the channels."""
-        for channel in self._channels.values():
-            await channel.close()
+        """Ends what is followed, and closes the channels."""
+        for broadcast in (*self._jobs.values(), *self._meshes.values()):
+            await broadcast.close()
+        await self._peers.close()
 
     async def notify(self, address: str, job_id: str) -> None:
         """Tells the process at `address` to read the job again; one that is away or slow does so by itself, later."""
-        try:
-            await self._stub(address).NotifyJob(worker_pb2.NotifyJobRequest(job_id=job_id), timeout=_NOTIFY_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            if error.code() not in {*_AWAY, grpc.StatusCode.DEADLINE_EXCEEDED}:
-                raise from_rpc_error(error) from error
-            log.warning("worker is away", extra={"action": "worker_away", "address": address, "job_id": job_id})
+        await self._peers.notify(address, job_id)
 
-    async def watch(self, job_id: str, *, after: int, previews: bool) -> AsyncGenerator[jobs_pb2.JobEvent]:
+    async def watch(self, job_id: str, *, after: int, previews: bool) -> AsyncGenerator[Told]:
         """The job's events after a sequence number until its end, also across restarts of the process that runs it.
+
+        Durable events come once each, in order; a slow reader gets of the others the newest of each kind.
 
         Raises:
             NotFound: there is no such job.
             OutOfRange: the job has no event `after`.
+            Unavailable: the events cannot be read now.
         """
-        last, fraction = after, 0.0
-        while True:
-            job, events = await asyncio.to_thread(self._store.read_on, job_id, after=last)
-            for event in events:
-                last = event.sequence
-                yield event_message(event, job)
-            if job.state.final:
-                return
-            if not await self._answers(job.worker_address):
-                # It may come back at another address, which the job's row tells then.
-                continue
-            request = worker_pb2.FollowJobRequest(job_id=job_id, after_sequence=last, previews=previews)
-            call = self._stub(job.worker_address).FollowJob(request)
-            try:
-                async for message in call:
-                    if message.durable:
-                        if message.sequence <= last:
-                            continue
-                        last = message.sequence
-                    elif message.HasField("progress"):
-                        # An attempt after a crash begins its count anew; what was told before still holds.
-                        fraction = max(fraction, message.progress.fraction)
-                        message.progress.fraction = fraction
-                    yield message
-            except grpc.aio.AioRpcError as error:
-                if error.code() not in _AWAY:
-                    raise from_rpc_error(error) from error
-                log.info("worker went away", extra={"action": "worker_away", "job_id": job_id})
-                await asyncio.sleep(_RETRY_SECONDS)
-            finally:
-                call.cancel()
 
-    async def watch_all(self, *, project_id: str, previews: bool) -> AsyncGenerator[jobs_pb2.JobEvent]:
+        def make() -> JobBroadcast:
+            return JobBroadcast(self._peers, self._store, job_id, previews=previews)
+
+        async with (
+            _shared(self._jobs, (job_id, previews), make) as broadcast,
+            _reading(broadcast, await broadcast.open(after)) as events,
+        ):
+            async for told in events:
+                yield told
+
+    async def watch_all(self, *, project_id: str, previews: bool) -> AsyncGenerator[Told]:
         """The events of all jobs of the mesh, or those of one project, from now on.
 
-        While the process that runs a job is restarted, the job's durable events come from the database.
+        While the process that runs a job is away, its durable events wait in the database, also those of jobs that
+        begin and end meanwhile. The stream ends only with an error.
+
+        Raises:
+            Unavailable: the events cannot be read now, or the reader fell too far behind.
         """
-        events: asyncio.Queue[jobs_pb2.JobEvent] = asyncio.Queue(_BACKLOG)
-        open_jobs = await asyncio.to_thread(self._store.list, project_id=project_id, states=OPEN_STATES, limit=_OPEN)
-        told = {job.id: job.last_sequence for job in open_jobs}
 
-        async def tell(message: jobs_pb2.JobEvent) -> None:
-            if message.durable:
-                if message.sequence <= told.get(message.job_id, 0):
-                    return
-                told[message.job_id] = message.sequence
-                if message.state in _FINAL:
-                    ended.add(message.job_id)
-            await events.put(message)
+        def make() -> MeshBroadcast:
+            return MeshBroadcast(self._peers, self._store, self._workers, previews=previews, clock=now)
 
-        ended: set[str] = set()
+        async with (
+            _shared(self._meshes, previews, make) as broadcast,
+            _reading(broadcast, await broadcast.open(project_id)) as events,
+        ):
+            async for told in events:
+                yield told
 
-        async def catch_up() -> None:
-            """What happened while nobody listened."""
-            fresh = await asyncio.to_thread(self._store.list, project_id=project_id, states=OPEN_STATES, limit=_OPEN)
-            for job_id in {*told, *(job.id for job in fresh)} - ended:
-                with contextlib.suppress(NotFound, OutOfRange):
-                    job, missed = await asyncio.to_thread(self._store.read_on, job_id, after=told.get(job_id, 0))
-                    for event in missed:
-                        await tell(event_message(event, job))
 
-        async def follow(address: str) -> None:
-            request = worker_pb2.FollowJobsRequest(project_id=project_id, previews=previews)
-            while True:
-                if not await self._answers(address):
-                    continue
-                call = self._stub(address).FollowJobs(request)
-                try:
-                    # It comes when the worker has begun to listen for us.
-                    await call.initial_metadata()
-                    await catch_up()
-                    async for message in call:
-                        await tell(message)
-                except grpc.aio.AioRpcError as error:
-                    if error.code() not in _AWAY:
-                        raise from_rpc_error(error) from error
-                    log.info("worker went away", extra={"action": "worker_away", "address": address})
-                    await asyncio.sleep(_RETRY_SECONDS)
-                finally:
-                    call.cancel()
+@contextlib.asynccontextmanager
+async def _shared(broadcasts: dict[K, B], key: K, make: Callable[[], B]) -> AsyncIterator[B]:
+    """The broadcast of that key; it begins with the first who uses it and goes with the last."""
+    broadcast = broadcasts.get(key)
+    if broadcast is None or broadcast.over:
+        broadcast = broadcasts[key] = make()
+        broadcast.start()
+    broadcast.users += 1
+    try:
+        yield broadcast
+    finally:
+        broadcast.users -= 1
+        if not broadcast.users:
+            if broadcasts.get(key) is broadcast:
+                del broadcasts[key]
+            await broadcast.close()
 
-        async def listen() -> jobs_pb2.JobEvent:
-            """The next event; or what a follower, who ends for no other reason, has met."""
-            news = asyncio.create_task(events.get())
-            try:
-                await asyncio.wait((news, *followers), return_when=asyncio.FIRST_COMPLETED)
-                for follower in followers:
-                    if follower.done():
-                        follower.result()
-                return await news
-            finally:
-                news.cancel()
 
-        followers = [asyncio.create_task(follow(address)) for address in self._workers]
-        try:
-            while True:
-                yield await listen()
-        finally:
-            for follower in followers:
-                follower.cancel()
-            await asyncio.gather(*followers, return_exceptions=True)
-
-    async def _answers(self, address: str) -> bool:
-        """Whether a process listens at the address; waits a while for one."""
-        try:
-            async with asyncio.timeout(_READY_SECONDS):
-                await self._channel(address).channel_ready()
-        except TimeoutError:
-            return False
-        return True
-
-    def _channel(self, address: str) -> grpc.aio.Channel:
-        channel = self._channels.get(address)
-        if channel is None:
-            channel = self._channels[address] = open_channel(address)
-        return channel
-
-    def _stub(self, address: str) -> worker_pb2_grpc.WorkerServiceAsyncStub:
-        return worker_pb2_grpc.WorkerServiceStub(self._channel(address))
+@contextlib.asynccontextmanager
+async def _reading(broadcast: Broadcast, inbox: Inbox) -> AsyncIterator[AsyncGenerator[Told]]:
+    """The inbox's events; afterwards nothing is put into it any more."""
+    try:
+        async with contextlib.aclosing(inbox.read()) as events:
+            yield events
+    finally:
+        broadcast.remove(inbox)

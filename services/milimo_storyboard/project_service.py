@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import grpc.aio
     from milimo_runtime.database import Database
     from milimo_runtime.media import MediaStore
+    from sqlalchemy.orm import Session
 
     Context = grpc.aio.ServicerContext[Any, Any]
 
@@ -37,28 +38,21 @@ class ProjectService(projects_pb2_grpc.ProjectServiceServicer):
         return await asyncio.to_thread(self._create, request)
 
     def _create(self, request: projects_pb2.CreateProjectRequest) -> projects_pb2.CreateProjectResponse:
-        with self._database.write() as session:
-            return answer_once(
-                session,
-                method="CreateProject",
-                request=request,
-                request_id=request.request_id,
-                response=projects_pb2.CreateProjectResponse,
-                work=lambda: projects_pb2.CreateProjectResponse(
-                    project=_message(projects.create_project(session, _value(request.project)))
-                ),
-            )
+        return answer_once(
+            self._database,
+            request,
+            projects_pb2.CreateProjectResponse,
+            lambda session: projects_pb2.CreateProjectResponse(
+                project=_message(projects.create_project(session, _value(request.project)))
+            ),
+        )
 
     async def GetProject(
         self, request: projects_pb2.GetProjectRequest, context: Context
     ) -> projects_pb2.GetProjectResponse:
         """One project."""
-
-        def get() -> Project:
-            with self._database.read() as session:
-                return projects.get_project(session, request.project_id)
-
-        return projects_pb2.GetProjectResponse(project=_message(await asyncio.to_thread(get)))
+        project = await projects.get_project(self._database, request.project_id)
+        return projects_pb2.GetProjectResponse(project=_message(project))
 
     async def ListProjects(
         self, request: projects_pb2.ListProjectsRequest, context: Context
@@ -86,31 +80,31 @@ class ProjectService(projects_pb2_grpc.ProjectServiceServicer):
             fields = list(request.update_mask.paths)
         else:
             fields = [field.name for field, _ in request.project.ListFields() if field.name in projects.EDITABLE]
-        with self._database.write() as session:
-            return answer_once(
-                session,
-                method="UpdateProject",
-                request=request,
-                request_id=request.request_id,
-                response=projects_pb2.UpdateProjectResponse,
-                work=lambda: projects_pb2.UpdateProjectResponse(
-                    project=_message(projects.update_project(session, _value(request.project), fields))
-                ),
-            )
+        return answer_once(
+            self._database,
+            request,
+            projects_pb2.UpdateProjectResponse,
+            lambda session: projects_pb2.UpdateProjectResponse(
+                project=_message(projects.update_project(session, _value(request.project), fields))
+            ),
+        )
 
     async def DeleteProject(
         self, request: projects_pb2.DeleteProjectRequest, context: Context
     ) -> projects_pb2.DeleteProjectResponse:
         """Deletes a project and everything in it."""
+        return await asyncio.to_thread(self._delete, request)
 
-        def delete() -> None:
-            with self._database.write() as session:
-                projects.delete_project(session, request.project_id)
-            # After the rows: files without rows can be collected, rows without files would be broken.
-            self._media.delete_project(request.project_id)
+    def _delete(self, request: projects_pb2.DeleteProjectRequest) -> projects_pb2.DeleteProjectResponse:
+        def delete(session: Session) -> projects_pb2.DeleteProjectResponse:
+            projects.delete_project(session, request.project_id)
+            return projects_pb2.DeleteProjectResponse()
 
-        await asyncio.to_thread(delete)
-        return projects_pb2.DeleteProjectResponse()
+        response = answer_once(self._database, request, projects_pb2.DeleteProjectResponse, delete)
+        # After the rows: files without rows can be collected, rows without files would be broken. A repeat removes what
+        # the first one left when it was cut off here.
+        self._media.delete_project(request.project_id)
+        return response
 
 
 def _token(project: Project) -> str:

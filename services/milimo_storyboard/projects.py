@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from milimo_runtime.assets import new_id, require_project
 from milimo_runtime.database import now
@@ -11,14 +11,16 @@ from milimo_runtime.errors import FailedPrecondition, InvalidArgument, NotFound
 from milimo_runtime.jobs import OPEN_STATES
 from milimo_runtime.paging import behind
 from milimo_runtime.schema import JobRow, ProjectRow
-from sqlalchemy import func, select
+from sqlalchemy import bindparam, func, select
 from sqlalchemy.orm import defer
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import datetime
 
+    from milimo_runtime.database import Database
     from milimo_runtime.paging import Place
+    from sqlalchemy import Row
     from sqlalchemy.orm import Session
 
 DEFAULT_WIDTH: Final = 768
@@ -26,6 +28,8 @@ DEFAULT_HEIGHT: Final = 512
 DEFAULT_FPS: Final = 25
 # What a caller may change.
 EDITABLE: Final = frozenset({"name", "resolution_w", "resolution_h", "fps", "seed", "script_content"})
+
+_BY_ID: Final = select(ProjectRow.__table__).where(ProjectRow.id == bindparam("project_id"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,9 +65,12 @@ def create_project(session: Session, project: Project) -> Project:
     return _project(row)
 
 
-def get_project(session: Session, project_id: str) -> Project:
+async def get_project(database: Database, project_id: str) -> Project:
     """The project. Raises NotFound."""
-    return _project(require_project(session, project_id))
+    row = await database.row(_BY_ID, {"project_id": project_id})
+    if row is None:
+        raise NotFound("project", project_id, field="project_id")
+    return _project(row)
 
 
 def list_projects(session: Session, *, after: Place | None, limit: int) -> Sequence[Project]:
@@ -113,7 +120,7 @@ def delete_project(session: Session, project_id: str) -> None:
     session.delete(row)
 
 
-def _project(row: ProjectRow, *, with_script: bool = True) -> Project:
+def _project(row: ProjectRow | Row[Any], *, with_script: bool = True) -> Project:
     return Project(
         id=row.id,
         name=row.name,

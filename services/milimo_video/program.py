@@ -139,5 +139,5 @@ class VideoProgram:
             ]
         for asset in assets:
             with self._process.media.local(asset.key, scratch=self._process.scratch) as path:
-                images[asset.id] = decode_image(path.read_bytes(), field="video.conditions")
+                images[asset.id] = decode_image(path, field="video.conditions")
         return images

@@ -7,8 +7,9 @@ import contextlib
 from typing import TYPE_CHECKING, Any
 
 from milimo.v1 import video_pb2, video_pb2_grpc
+from milimo_runtime.answered import request_hash
 from milimo_runtime.errors import fields_below
-from milimo_runtime.job_messages import job_message, priority, request_hash
+from milimo_runtime.job_messages import job_message, priority
 from milimo_runtime.jobs import JobKind, NewJob, Notice, Subject
 from milimo_runtime.worker_service import watch
 

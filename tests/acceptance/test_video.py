@@ -54,6 +54,8 @@ def test_file_is_exactly_as_asked(
     assert pictures == frames
     with av.open(str(path)) as container:
         stream = container.streams.audio[0]
+        assert stream.duration is not None
+        assert stream.time_base is not None
         assert abs(float(stream.duration * stream.time_base) - frames / fps) <= 1 / fps
     parameters = json.loads(tags["comment"])
     assert (parameters["prompt"], parameters["seed"]) == ("a lighthouse", 7)

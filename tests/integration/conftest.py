@@ -27,11 +27,12 @@ TTL_S = 2.0
 
 @dataclass
 class ArbiterProcess:
-    """An arbiter that lends 1,000 bytes of host memory, with a short TTL."""
+    """An arbiter that lends 1,000 bytes of host memory, with a short TTL unless another one is given."""
 
     home: Path
     address: str
     channel: grpc.aio.Channel
+    ttl_s: float = TTL_S
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -51,8 +52,8 @@ class ArbiterProcess:
             "MILIMO_ARBITER_ADDRESS": self.address,
             "MILIMO_ARBITER_DEVICE": "cpu",
             "MILIMO_ARBITER_BUDGET_BYTES": str(BUDGET),
-            "MILIMO_ARBITER_TTL_SECONDS": str(TTL_S),
-            "MILIMO_ARBITER_GRACE_SECONDS": str(2 * TTL_S),
+            "MILIMO_ARBITER_TTL_SECONDS": str(self.ttl_s),
+            "MILIMO_ARBITER_GRACE_SECONDS": str(2 * self.ttl_s),
             "MILIMO_ARBITER_IDLE_DEADLINE_SECONDS": "5",
             "MILIMO_ARBITER_BUSY_DEADLINE_SECONDS": "20",
         }
@@ -93,14 +94,14 @@ def free_port() -> int:
 
 
 @pytest.fixture
-def arbiter_process(tmp_path: Path) -> Callable[[], AbstractAsyncContextManager[ArbiterProcess]]:
+def arbiter_process(tmp_path: Path) -> Callable[..., AbstractAsyncContextManager[ArbiterProcess]]:
     """Starts an arbiter for the length of a block."""
 
     @asynccontextmanager
-    async def started() -> AsyncIterator[ArbiterProcess]:
+    async def started(ttl_s: float = TTL_S) -> AsyncIterator[ArbiterProcess]:
         address = f"127.0.0.1:{free_port()}"
         channel = arbiter_channel(address)
-        arbiter = ArbiterProcess(home=tmp_path / "home", address=address, channel=channel)
+        arbiter = ArbiterProcess(home=tmp_path / "home", address=address, channel=channel, ttl_s=ttl_s)
         await arbiter.start()
         try:
             yield arbiter

@@ -15,9 +15,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from milimo.v1 import image_pb2, image_pb2_grpc, worker_pb2_grpc
+from milimo_runtime.answered import request_hash
 from milimo_runtime.artefacts import commit_file
 from milimo_runtime.assets import AssetKind, MediaFacts
-from milimo_runtime.job_messages import job_message, request_hash
+from milimo_runtime.job_messages import job_message
 from milimo_runtime.jobs import JobKind, NewJob, Subject
 from milimo_runtime.model_process import open_model_process
 from milimo_runtime.progress import Stage

@@ -13,6 +13,7 @@ import pytest
 from milimo.v1 import arbiter_pb2 as pb
 from milimo_arbiter.events import Acquire, Heartbeat, Release, StreamEnded
 from milimo_arbiter.loop import Arbiter, sample_pause
+from milimo_arbiter.repeats import Repeats
 from milimo_arbiter.service import MemoryArbiterService
 from milimo_arbiter.state import Device, Footprint, Lease, Policy, Quarantine, Request, Sample, State, Waiter
 from milimo_arbiter.store import LeaseStore
@@ -176,7 +177,7 @@ async def test_onlookers_hear_the_latest_at_most_ten_times_a_second(tmp_path: Pa
 
     async with running(tmp_path) as arbiter:
         await arbiter.apply(Acquire(stream=1, request=request("video", 900)))
-        looking = asyncio.create_task(look(MemoryArbiterService(arbiter), last=800))
+        looking = asyncio.create_task(look(MemoryArbiterService(arbiter, Repeats({})), last=800))
         for used in range(1, 801):
             await arbiter.apply(Heartbeat(stream=1, sequence=used, used=used))
         async with asyncio.timeout(10):

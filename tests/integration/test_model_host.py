@@ -12,6 +12,7 @@ import pytest
 import torch
 from milimo.v1 import arbiter_pb2_grpc
 from milimo_arbiter.loop import Arbiter
+from milimo_arbiter.repeats import Repeats
 from milimo_arbiter.service import MemoryArbiterService
 from milimo_arbiter.state import Device, Policy, State
 from milimo_arbiter.store import LeaseStore
@@ -86,7 +87,7 @@ async def lending(tmp_path: Path, **budgets: int) -> AsyncIterator[tuple[Arbiter
         driver=None,
     )
     server = grpc.aio.server(interceptors=[CallInterceptor()])
-    arbiter_pb2_grpc.add_MemoryArbiterServicer_to_server(MemoryArbiterService(arbiter), server)
+    arbiter_pb2_grpc.add_MemoryArbiterServicer_to_server(MemoryArbiterService(arbiter, Repeats({})), server)
     port = server.add_insecure_port("127.0.0.1:0")
     await server.start()
     running = asyncio.create_task(arbiter.run())

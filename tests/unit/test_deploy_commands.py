@@ -41,10 +41,10 @@ def milimo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any
     return run
 
 
-def install(models_dir: Path, name: str, purpose: str, mebibytes: int, family: str = "tiny") -> Path:
-    """A model of one small file."""
+def install(models_dir: Path, name: str, purpose: str, mebibytes: int, family: str = "tiny", **other: int) -> Path:
+    """A model of one small file, with footprints of so many MiB."""
     root = models_dir / family / name
-    root.mkdir(parents=True)
+    root.mkdir(parents=True, exist_ok=True)
     (root / "weights.safetensors").write_bytes(b"weights")
     manifest = {
         "name": name,
@@ -55,7 +55,9 @@ def install(models_dir: Path, name: str, purpose: str, mebibytes: int, family: s
         "note": "",
         "advice": "write it again",
     }
-    write_manifest(root, manifest, footprints=[ModelFootprint(name="float32", bytes=mebibytes * MIB)])
+    sizes = {"float32": mebibytes, **other}
+    footprints = [ModelFootprint(name=name, bytes=size * MIB) for name, size in sizes.items() if size]
+    write_manifest(root, manifest, footprints=footprints)
     return root
 
 
@@ -134,6 +136,24 @@ def test_doctor_plans_the_memory(milimo: Callable[..., Any], monkeypatch: pytest
         assert sentence in document["advice"][0]
         fits = {fit["model"]: fit["fits"] for fit in document["plan"]}
         assert fits == {"flux-2": True, "sam-3": True, "ltx-2": budget >= 384}
+
+
+def test_doctor_counts_only_what_can_be_loaded(
+    milimo: Callable[..., Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    models = tmp_path / "home/models"
+    install_all(models)
+    monkeypatch.setenv("MILIMO_ARBITER_BUDGET_BYTES", str(400 * MIB))
+    install(models, "ltx-2", "video", 384, fp8=10)
+    document = json.loads(milimo("doctor", "--plan", "--json").stdout)
+    video = {fit["footprint"]: (fit["loads"], fit["fits"]) for fit in document["plan"] if fit["model"] == "ltx-2"}
+    assert video == {"float32": (True, True), "fp8": (False, False)}
+    assert "not all models fit at once" in document["advice"][0]
+    assert "ltx-2\tfp8\t10.0 MiB\tno loader" in milimo("doctor", "--plan").stdout
+
+    install(models, "ltx-2", "video", 0, fp8=10)
+    document = json.loads(milimo("doctor", "--plan", "--json").stdout)
+    assert document["advice"] == ["cpu:0: ltx-2 cannot run: there is no loader for any of its grades"]
 
 
 def test_doctor_refuses_wrong_settings_in_a_line(milimo: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -64,7 +64,7 @@ def test_every_rpc_stands_on_one_page_with_its_status() -> None:
         for line in page.read_text(encoding="utf-8").splitlines()
         if line.startswith("| `") and line.endswith(("| yes |", "| not yet |"))
     )
-    expected = Counter()
+    expected: Counter[str] = Counter()
     for service in read_contract():
         name = service.name.removeprefix(f"{PACKAGE}.")
         table = TABLES[f"rpcs of {name}"].splitlines()[2:]
@@ -92,7 +92,7 @@ def test_status_is_told_by_the_servicers(service: str, method: str, is_there: bo
 
 
 def test_method_that_nobody_wrote_is_not_there() -> None:
-    class Empty(doc_rpcs.SERVICERS["ModelService"].__base__):  # type: ignore[misc,name-defined]
+    class Empty(doc_rpcs.SERVICERS["ModelService"].__base__):  # type: ignore[misc]
         """A servicer that answers nothing."""
 
     assert not doc_rpcs.is_answered(Empty, "ListModels")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sqlite3
 import subprocess
 import sys
 from importlib import resources
@@ -14,10 +16,12 @@ from alembic.config import Config
 from alembic.migration import MigrationContext
 from milimo_runtime.database import Database, newest_version, now
 from milimo_runtime.schema import Base, ProjectRow, SettingRow
-from sqlalchemy import create_engine, inspect, select, text
+from sqlalchemy import bindparam, create_engine, inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from sqlalchemy.orm import Session
 
 MIGRATE = "import sys; from milimo_runtime.database import Database; Database(sys.argv[1]).migrate()"
@@ -25,6 +29,13 @@ MIGRATE = "import sys; from milimo_runtime.database import Database; Database(sy
 
 def setting(key: str) -> SettingRow:
     return SettingRow(key=key, value={"a": [1, None, "ü"]})
+
+
+def alembic_config(url: str) -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(resources.files("milimo_runtime") / "migrations"))
+    config.set_main_option("sqlalchemy.url", url.replace("%", "%%"))
+    return config
 
 
 def test_an_empty_database_gets_the_newest_schema(empty_database_url: str) -> None:
@@ -47,11 +58,41 @@ def test_the_migrations_lead_to_the_models(database_url: str) -> None:
     engine.dispose()
 
 
+def sqlite_schema(path: Path) -> dict[str, set[str]]:
+    """Lines of the statement that makes each table and index, whatever their order."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        made = connection.execute("SELECT name, sql FROM sqlite_master").fetchall()
+    return {name: {line.strip().rstrip(",") for line in (sql or "").splitlines()} for name, sql in made}
+
+
+def test_an_empty_file_gets_what_the_migrations_lead_to(tmp_path: Path) -> None:
+    at_once, by_steps = tmp_path / "at_once.sqlite", tmp_path / "by_steps.sqlite"
+    database = Database(f"sqlite:///{at_once}")
+    database.migrate()
+    database.close()
+    command.upgrade(alembic_config(f"sqlite:///{by_steps}"), "head")
+    assert sqlite_schema(at_once) == sqlite_schema(by_steps)
+    with contextlib.closing(sqlite3.connect(by_steps)) as connection:
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchall() == [(newest_version(),)]
+
+
+async def test_a_row_is_found_by_its_key(database: Database) -> None:
+    with database.write() as session:
+        session.add(setting("here"))
+    query = select(SettingRow.__table__).where(SettingRow.key == bindparam("key"))
+    row = await database.row(query, {"key": "here"})
+    assert row is not None
+    assert row.value == {"a": [1, None, "ü"]}
+    with database.write() as session:
+        session.add(setting("later"))
+        session.flush()
+        # The writer holds the lock now, and is not in the reader's way.
+        assert await database.row(query, {"key": "later"}) is None
+    assert await database.row(query, {"key": "later"}) is not None
+
+
 def test_the_way_back_leads_to_nothing(database_url: str) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(resources.files("milimo_runtime") / "migrations"))
-    config.set_main_option("sqlalchemy.url", database_url.replace("%", "%%"))
-    command.downgrade(config, "base")
+    command.downgrade(alembic_config(database_url), "base")
     engine = create_engine(database_url)
     with engine.connect() as connection:
         assert inspect(connection).get_table_names() == ["alembic_version"]

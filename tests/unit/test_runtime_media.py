@@ -19,7 +19,7 @@ MIB = 1 << 20
 
 @pytest.fixture(params=["media", "with space", "100%25 ä#?"])
 def root(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    return tmp_path / request.param
+    return tmp_path / str(request.param)
 
 
 @pytest.fixture

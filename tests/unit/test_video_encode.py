@@ -67,6 +67,8 @@ def test_file_has_what_was_written(tmp_path: Path, frames: int, width: int, heig
         assert video.average_rate == fps
         assert video.duration is not None
         assert audio.duration is not None
+        assert video.time_base is not None
+        assert audio.time_base is not None
         assert float(video.duration * video.time_base) == pytest.approx(frames / fps)
         assert float(audio.duration * audio.time_base) == pytest.approx(frames / fps, abs=0.5 / fps)
         pictures = list(container.decode(video=0))

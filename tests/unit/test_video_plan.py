@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ DEPTH = Lora(name="depth", in_context=True)
 STYLE = Lora(name="style")
 
 
-def plan(**changes: object) -> VideoPlan:
+def plan(**changes: Any) -> VideoPlan:
     return plan_video(replace(ASK, **changes), "distilled")
 
 

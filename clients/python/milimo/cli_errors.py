@@ -58,11 +58,20 @@ _OPTIONS: Final = {
     "project_id": "--project",
     "prompt": "PROMPT",
 }
+# Parts of a place in the image: the option is that of the point or box.
+_COORDINATES: Final = frozenset({"x", "y", "x0", "y0", "x1", "y1"})
 _SAME_NAME: Final = frozenset({"width", "height", "fps", "seed", "steps", "guidance", "count", "text", "priority"})
+
+# What is not found, and the command that lists what there is.
+_LISTS: Final = {"project": "projects", "job": "jobs", "asset": "assets"}
+
+# How gRPC tells that there is no connection; what follows are addresses of the network's, in its words.
+_NO_CONNECTION: Final = "failed to connect to all addresses"
 
 _ADVICE: Final = {
     "MODEL_MISSING": "see `milimo models list` for what is missing and how to get it",
     "REQUEST_ID_REUSED": "send it again with another request id",
+    "NOT_IMPLEMENTED": "leave it out, or ask for less",
     "QUEUE_FULL": "wait until fewer jobs are queued: `milimo jobs list`",
     "UPGRADED": "start it anew with `milimo jobs retry JOB`",
 }
@@ -75,7 +84,10 @@ def exit_code(error: MilimoError) -> int:
 
 def option_of(field: str) -> str | None:
     """The option behind a field of the contract: "video.num_frames" → "--frames"; None when there is none."""
-    name = field.rpartition(".")[2].partition("[")[0]
+    parent, _, last = field.rpartition(".")
+    if last in _COORDINATES:
+        last = parent.rpartition(".")[2]
+    name = last.partition("[")[0]
     return _OPTIONS.get(name) or (f"--{name}" if name in _SAME_NAME else None)
 
 
@@ -94,7 +106,9 @@ def advice(error: MilimoError, address: str) -> str:
         options = dict.fromkeys(filter(None, (option_of(violation.field) for violation in error.violations)))
         return f"change {', '.join(options)}" if options else "see --help"
     if code == NOT_FOUND:
-        return "list what there is: `milimo projects list`, `milimo jobs list`, `milimo assets list`"
+        fields = " ".join(violation.field for violation in error.violations)
+        lists = [f"`milimo {plural} list`" for thing, plural in _LISTS.items() if f"{thing}_id" in fields]
+        return f"list what there is: {', '.join(lists)}" if lists else ""
     if code == FORBIDDEN:
         return "set MILIMO_API_KEY to a key of this gateway"
     if error.code.name == "UNIMPLEMENTED":
@@ -107,6 +121,8 @@ def advice(error: MilimoError, address: str) -> str:
 def error_line(error: MilimoError, next_step: str) -> str:
     """One line: "error: video.width: must be even [INVALID_FIELD]; change --width"."""
     message = " ".join(error.message.split())
+    if message.startswith(_NO_CONNECTION):
+        message = "there is no connection"
     missing = [
         f"{violation.field}: {violation.description}"
         for violation in error.violations

@@ -12,7 +12,7 @@ from milimo.cli_output import as_document, word
 from milimo.cli_progress import follow, headline, remark, require_success
 from milimo.cli_project import find_project
 from milimo.cli_results import check_out, finish
-from milimo.cli_session import AddressOption, JsonOption, ProjectOption, Session, open_session
+from milimo.cli_session import AddressOption, JsonOption, ProjectFilter, Session, open_session
 from milimo.cli_words import StateWord, state_of
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ JobArgument = Annotated[str, typer.Argument(metavar="JOB", help="The job's id.")
 
 @app.command("list")
 def list_jobs(
-    project: ProjectOption = None,
+    project: ProjectFilter = None,
     state: Annotated[list[StateWord] | None, typer.Option(help="Only jobs in this state. Repeatable.")] = None,
     limit: Annotated[int, typer.Option(min=1, max=1000, help="At most so many, newest first.")] = 50,
     address: AddressOption = None,
@@ -61,7 +61,7 @@ def _row(job: Job) -> tuple[str, ...]:
 @app.command("watch")
 def watch(
     job: Annotated[str | None, typer.Argument(metavar="JOB", help="The job's id; without one: all jobs.")] = None,
-    project: ProjectOption = None,
+    project: ProjectFilter = None,
     address: AddressOption = None,
     json: JsonOption = False,
 ) -> None:
@@ -96,12 +96,15 @@ def cancel(
     json: JsonOption = False,
 ) -> None:
     """Ask a job to end; it does within one step."""
+    from milimo.cursor import FINAL_STATES
     from milimo.v1.jobs_pb2 import CancelJobRequest, JobState
 
     with open_session(address, json) as session:
         answer = session.client.jobs.CancelJob(CancelJobRequest(job_id=job, keep_partial=keep_partial)).job
         session.output.document({"job": as_document(answer)})
-        session.output.text(f"job {job}: {word(JobState.Name(answer.state), 'JOB_STATE_')}, asked to end")
+        state = word(JobState.Name(answer.state), "JOB_STATE_")
+        has_ended = answer.state in FINAL_STATES
+        session.output.text(f"job {job} has ended: {state}" if has_ended else f"job {job}: {state}, asked to end")
 
 
 @app.command("retry")

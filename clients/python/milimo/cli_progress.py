@@ -35,7 +35,9 @@ def headline(event: JobEvent) -> str | None:
         return stage_text(event.progress.stage) + steps
     if kind == "queue_position":
         waiting = event.queue_position
-        text = f"waiting for memory, number {waiting.position} in the queue"
+        # Nobody is before a job that waits for its own weights.
+        place = f", number {waiting.position} in the queue" if waiting.position else ""
+        text = f"waiting for memory{place}"
         if waiting.HasField("eta"):
             text += f", about {seconds_text(waiting.eta.ToSeconds())}"
         return text + (f" ({waiting.reason})" if waiting.reason else "")

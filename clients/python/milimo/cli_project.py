@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -65,10 +66,22 @@ def find_project(session: Session, wanted: str | None) -> str:
     return found[0].id
 
 
+def require_id(text: str) -> None:
+    """Raises FileNotFoundError for what can only be meant as a file: ids have neither suffix nor folder."""
+    path = Path(text)
+    if path.suffix or path.name != text:
+        raise FileNotFoundError(errno.ENOENT, "there is no such file", text)
+
+
 def as_asset(session: Session, text: str, *, project_id: str) -> str:
-    """The id of an asset: a local file is uploaded, anything else is taken for an asset's id."""
+    """The id of an asset: a local file is uploaded, anything else is taken for an asset's id.
+
+    Raises:
+        FileNotFoundError: when there is no such file, and it can be no id.
+    """
     path = Path(text)
     if not path.is_file():
+        require_id(text)
         return text
     asset = session.client.upload(path, project_id=project_id)
     session.output.note(f"uploaded {path} as asset {asset.id}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 import typer
 
 from milimo.cli_output import as_document
-from milimo.cli_project import as_asset, find_project
+from milimo.cli_project import as_asset, find_project, require_id
 from milimo.cli_results import check_out
 from milimo.cli_session import AddressOption, JsonOption, ProjectOption, Session, open_session
 from milimo.cli_shapes import BoxesOption, PointsOption, parse_box, parse_point
@@ -26,6 +26,7 @@ def _source(session: Session, image: str, project: str | None) -> ImageSource:
 
     path = Path(image)
     if not path.is_file():
+        require_id(image)
         return ImageSource(asset_id=image)
     if path.stat().st_size <= INLINE_BYTES:
         return ImageSource(content=path.read_bytes())

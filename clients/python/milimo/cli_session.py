@@ -34,6 +34,10 @@ ProjectOption = Annotated[
         "--project", "-p", envvar="MILIMO_PROJECT", help='Id or name; default: "default", made when it is missing.'
     ),
 ]
+ProjectFilter = Annotated[
+    str | None,
+    typer.Option("--project", "-p", envvar="MILIMO_PROJECT", help="Id or name; default: all projects."),
+]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ MIGRATION_LOCK = 0x6D696C696D6F
 given: Engine | None = context.config.attributes.get("engine")
 engine = given or create_engine(context.config.get_main_option("sqlalchemy.url") or "")
 
-with engine.execution_options(milimo_write=True).connect() as connection:
+with engine.execution_options(milimo_begin="BEGIN IMMEDIATE").connect() as connection:
     # SQLite cannot alter most things in place: batch mode copies the table.
     context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True)
     with context.begin_transaction():

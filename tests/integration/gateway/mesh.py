@@ -28,7 +28,7 @@ from milimo_runtime.errors import NotFound, Unavailable
 from milimo_runtime.interceptors import CallInterceptor
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Mapping
+    from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 
 
 MIB = 1024 * 1024
@@ -41,6 +41,7 @@ class Traffic:
     """What the server saw, and the switches by which a test steers it."""
 
     calls: Counter[str] = field(default_factory=Counter)
+    traceparents: list[Any] = field(default_factory=list)
     paused: threading.Event = field(default_factory=threading.Event)
     reading: threading.Event = field(default_factory=threading.Event)
     cancelled: threading.Event = field(default_factory=threading.Event)
@@ -56,6 +57,7 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
 
     async def GetJob(self, request: jobs_pb2.GetJobRequest, context: Any) -> jobs_pb2.GetJobResponse:
         self.traffic.calls[f"get {request.job_id}"] += 1
+        self.traffic.traceparents.append(dict(context.invocation_metadata()).get("traceparent"))
         if request.job_id == "missing":
             raise NotFound("job", "missing")
         if request.job_id == "flaky" and self.traffic.calls["get flaky"] < 3:
@@ -176,11 +178,13 @@ class Process:
 
 
 @contextlib.contextmanager
-def gateway_process(name: str, environment: dict[str, str]) -> Iterator[Process]:
+def gateway_process(
+    name: str, environment: dict[str, str], program: Sequence[str] = ("-m", "milimo_gateway")
+) -> Iterator[Process]:
     """Runs `python -m milimo_gateway NAME` until the block ends."""
     clean = {key: value for key, value in os.environ.items() if not key.startswith("MILIMO_")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "milimo_gateway", name], env=clean | environment, stderr=subprocess.PIPE, text=True
+        [sys.executable, *program, name], env=clean | environment, stderr=subprocess.PIPE, text=True
     )
     alarm = threading.Timer(2 * PATIENCE_S, process.kill)
     alarm.start()
@@ -246,13 +250,16 @@ def host_and_port(address: str) -> tuple[str, int]:
 
 
 @contextlib.contextmanager
-def mesh(home: Path, settings: Mapping[str, str] | None = None) -> Iterator[tuple[Mesh, Process]]:
+def mesh(
+    home: Path, settings: Mapping[str, str] | None = None, program: Sequence[str] = ("-m", "milimo_gateway")
+) -> Iterator[tuple[Mesh, Process]]:
+    """`program` runs the gateway's processes."""
     traffic = Traffic()
     with reserved_port() as edge:
         pass
     with services(traffic) as port, reserved_port() as away:
         variables = environment(home, port, away, edge) | dict(settings or {})
-        with gateway_process("edge", variables), gateway_process("envoy", variables) as envoy:
+        with gateway_process("edge", variables), gateway_process("envoy", variables, program) as envoy:
             listen = envoy.facts["listen"]
             yield (
                 Mesh(

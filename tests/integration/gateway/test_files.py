@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import select
 import socket
 from typing import TYPE_CHECKING
@@ -11,11 +12,19 @@ import pytest
 from google.protobuf import descriptor_pool, json_format
 from google.rpc import error_details_pb2, status_pb2
 
+from .mesh import ENVOY_MEMORY, MIB, PATIENCE_S, Mesh, mesh, reason, status
+
 if TYPE_CHECKING:
-    pass
+    from pathlib import Path
 
-
-from .mesh import ENVOY_MEMORY, MIB, PATIENCE_S, Mesh, reason, status
+SMALL_UPLOAD = 96 * MIB
+# The gateway as it is, but for the limit: two gigabytes would take a test too long.
+SMALL_UPLOADS = f"""
+from milimo_runtime import limits
+limits.UPLOAD_BYTES = {SMALL_UPLOAD}
+from milimo_gateway.__main__ import main
+raise SystemExit(main())
+"""
 
 
 def test_an_upload_is_streamed(gateway: Mesh, client: httpx.Client) -> None:
@@ -70,6 +79,36 @@ def test_an_upload_that_is_too_large_is_refused_at_once(size: int, gateway: Mesh
     assert found.details[1].Unpack(request)
     assert request.field_violations[0].field == "content"
     assert gateway.traffic.calls["upload"] == before
+
+
+def test_an_upload_without_a_length_is_refused_when_it_grows_too_large(tmp_path: Path) -> None:
+    """Over HTTP a body may come in chunks, and nobody knows its size before its end."""
+    with mesh(tmp_path, program=("-c", SMALL_UPLOADS)) as (running, _), running.client() as client:
+        small = client.post("/v1/projects/p1/assets", content=(bytes(MIB) for _ in range(3)))
+        assert small.json()["asset"]["bytes"] == str(3 * MIB)
+        before, sent = running.memory(), 0
+        with socket.create_connection(running.address, timeout=PATIENCE_S) as connection:
+            head = "POST /v1/projects/p1/assets HTTP/1.1\r\nhost: localhost\r\ntransfer-encoding: chunked\r\n\r\n"
+            connection.sendall(head.encode())
+            chunk = f"{MIB:x}\r\n".encode() + bytes(MIB) + b"\r\n"
+            # The answer ends the connection: what is sent then finds nobody.
+            with contextlib.suppress(ConnectionError):
+                while not select.select([connection], [], [], 0)[0]:
+                    connection.sendall(chunk)
+                    sent += MIB
+            answer = b""
+            with contextlib.suppress(ConnectionError):
+                while piece := connection.recv(65536):
+                    answer += piece
+        # Not more than what lies in the buffers on the way.
+        assert SMALL_UPLOAD - MIB <= sent < SMALL_UPLOAD + 32 * MIB
+        headers, body = answer.split(b"\r\n\r\n", 1)
+        assert headers.startswith(b"HTTP/1.1 400")
+        found = json_format.Parse(body, status_pb2.Status(), descriptor_pool=descriptor_pool.Default())
+        assert (found.code, reason(found)) == (3, "UPLOAD_TOO_LARGE")
+        assert running.memory() - before < ENVOY_MEMORY
+        # The gateway serves on.
+        assert client.get("/v1/jobs/one").status_code == 200
 
 
 @pytest.mark.parametrize(

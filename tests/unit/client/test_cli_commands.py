@@ -22,7 +22,7 @@ from typer.testing import CliRunner
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.unit.client.conftest import Studio
+    from .studio import Studio
 
 PAGE = Path(__file__).parents[3] / "docs/cli.md"
 TREE = dict(commands(typer.main.get_command(build_app([register])), ("milimo",)))

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from tests.unit.client.conftest import Studio
+    from .studio import Studio
 
 BAD_SIZE = InvalidRequest(
     "video.width: must be even; video.num_frames: must be at most 20000",
@@ -82,7 +82,10 @@ def test_json_errors_name_the_fields(milimo: Callable[..., Any], studio: Studio)
 def test_no_mesh(milimo: Callable[..., Any]) -> None:
     done = milimo("projects", "list", "--address", "127.0.0.1:1")
     assert done.exit_code == 4
-    assert "nothing answers at 127.0.0.1:1: start the mesh with `milimo up`" in done.stderr
+    assert done.stderr == (
+        "error: there is no connection [UNAVAILABLE]; nothing answers at 127.0.0.1:1: "
+        "start the mesh with `milimo up`, or name another with --address\n"
+    )
 
 
 def test_an_address_that_is_none(milimo: Callable[..., Any]) -> None:
@@ -92,7 +95,14 @@ def test_an_address_that_is_none(milimo: Callable[..., Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("script", "parse", "missing.txt"), ("assets", "upload", "missing.png")], ids=" ".join
+    "arguments",
+    [
+        ("script", "parse", "missing.txt"),
+        ("assets", "upload", "missing.png"),
+        ("segment", "--point", "1,1", "missing.png"),
+        ("video", "generate", "a boat", "--image", "no/folder"),
+    ],
+    ids=" ".join,
 )
 def test_a_missing_file(milimo: Callable[..., Any], arguments: tuple[str, ...]) -> None:
     done = milimo(*arguments)
@@ -117,6 +127,8 @@ def test_a_file_that_cannot_be_written(milimo: Callable[..., Any], studio: Studi
         ("video.conditions[1].strength", None),
         ("video.conditions[1]", "--image"),
         ("image.width", "--width"),
+        ("points[0].y", "--point"),
+        ("boxes[0].x1", "--box"),
         ("project_id", "--project"),
         ("request_id", None),
     ],
@@ -125,12 +137,17 @@ def test_options_behind_fields(field: str, option: str | None) -> None:
     assert option_of(field) == option
 
 
+def test_cancelling_a_job_that_has_ended_says_so(milimo: Callable[..., Any], studio: Studio) -> None:
+    job = studio.add_job("p", [])
+    assert milimo("jobs", "cancel", job.id).stdout == f"job {job.id} has ended: succeeded\n"
+
+
 def test_ctrl_c_leaves_the_job_and_says_how_to_go_on(studio: Studio, address: str, tmp_path: Path) -> None:
     studio.hang.set()
     command = [sys.executable, "-m", "milimo.cli", "video", "generate", "a boat", "--address", address]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
-        lines = []
+        lines: list[str] = []
         # The last line before the server falls silent: the command waits in the middle of the stream.
         while not any("number 2 in the queue" in line for line in lines):
             line = process.stderr.readline()

@@ -19,7 +19,7 @@ from milimo_runtime.statuses import to_status
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tests.unit.client.conftest import Studio
+    from .studio import Studio
 
 PNG = b"\x89PNG\r\n\x1a\n" + b"pixels"
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import grpc
@@ -13,7 +12,9 @@ from milimo import AsyncMilimo, Milimo, MilimoError, Patience
 from milimo.endpoint import CHUNK_BYTES
 
 if TYPE_CHECKING:
-    from tests.unit.client.conftest import Studio
+    from pathlib import Path
+
+    from .studio import Studio
 
 QUICK = Patience(tries=5, first=0.001, longest=0.001)
 twins = pytest.mark.parametrize("asynchronous", [False, True], ids=["sync", "aio"])

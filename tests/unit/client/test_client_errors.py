@@ -13,7 +13,7 @@ from milimo_runtime import errors as server_errors
 from milimo_runtime.statuses import to_status
 
 if TYPE_CHECKING:
-    from tests.unit.client.conftest import Studio
+    from .studio import Studio
 
 CODES = [code for code in grpc.StatusCode if code is not grpc.StatusCode.OK]
 EVERYTHING = server_errors.ResourceExhausted(

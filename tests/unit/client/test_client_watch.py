@@ -17,7 +17,7 @@ from milimo_runtime.errors import ModelMissing
 from milimo_runtime.statuses import to_status
 
 if TYPE_CHECKING:
-    from tests.unit.client.conftest import Studio
+    from .studio import Studio
 
 QUICK = Patience(tries=20, first=0.001, longest=0.002)
 

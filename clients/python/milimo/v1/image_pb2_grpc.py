@@ -65,7 +65,7 @@ class ImageServiceServicer:
     def GenerateImage(self, request, context):
         """Makes images and streams the job's events.
         Errors: INVALID_ARGUMENT, NOT_FOUND (project, asset, element), ALREADY_EXISTS (request_id with another request),
-        FAILED_PRECONDITION (a model file is missing: MODEL_MISSING).
+        FAILED_PRECONDITION (a model file is missing: MODEL_MISSING), RESOURCE_EXHAUSTED (too many jobs wait: QUEUE_FULL).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -37,7 +37,7 @@ class ImageServiceStub:
     GenerateImage: _grpc.UnaryStreamMultiCallable[_image_pb2.GenerateImageRequest, _jobs_pb2.JobEvent]
     """Makes images and streams the job's events.
     Errors: INVALID_ARGUMENT, NOT_FOUND (project, asset, element), ALREADY_EXISTS (request_id with another request),
-    FAILED_PRECONDITION (a model file is missing: MODEL_MISSING).
+    FAILED_PRECONDITION (a model file is missing: MODEL_MISSING), RESOURCE_EXHAUSTED (too many jobs wait: QUEUE_FULL).
     """
     SubmitImage: _grpc.UnaryUnaryMultiCallable[_image_pb2.SubmitImageRequest, _image_pb2.SubmitImageResponse]
     """The same, and answers at once with the job."""
@@ -54,7 +54,7 @@ class ImageServiceAsyncStub(ImageServiceStub):
     GenerateImage: _aio.UnaryStreamMultiCallable[_image_pb2.GenerateImageRequest, _jobs_pb2.JobEvent]  # type: ignore[assignment]
     """Makes images and streams the job's events.
     Errors: INVALID_ARGUMENT, NOT_FOUND (project, asset, element), ALREADY_EXISTS (request_id with another request),
-    FAILED_PRECONDITION (a model file is missing: MODEL_MISSING).
+    FAILED_PRECONDITION (a model file is missing: MODEL_MISSING), RESOURCE_EXHAUSTED (too many jobs wait: QUEUE_FULL).
     """
     SubmitImage: _aio.UnaryUnaryMultiCallable[_image_pb2.SubmitImageRequest, _image_pb2.SubmitImageResponse]  # type: ignore[assignment]
     """The same, and answers at once with the job."""
@@ -74,7 +74,7 @@ class ImageServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_jobs_pb2.JobEvent], _abc.AsyncIterator[_jobs_pb2.JobEvent]]:
         """Makes images and streams the job's events.
         Errors: INVALID_ARGUMENT, NOT_FOUND (project, asset, element), ALREADY_EXISTS (request_id with another request),
-        FAILED_PRECONDITION (a model file is missing: MODEL_MISSING).
+        FAILED_PRECONDITION (a model file is missing: MODEL_MISSING), RESOURCE_EXHAUSTED (too many jobs wait: QUEUE_FULL).
         """
 
     @_abc_1.abstractmethod

@@ -132,7 +132,7 @@ class JobServiceServicer:
 
     def RetryJob(self, request, context):
         """A new job with the same request, whose `retry_of` names this one.
-        Errors: NOT_FOUND, FAILED_PRECONDITION (the job has not ended).
+        Errors: NOT_FOUND, FAILED_PRECONDITION (the job has not ended), RESOURCE_EXHAUSTED (too many jobs wait: QUEUE_FULL).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -51,7 +51,7 @@ class JobServiceStub:
     """
     RetryJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.RetryJobRequest, _jobs_pb2.RetryJobResponse]
     """A new job with the same request, whose `retry_of` names this one.
-    Errors: NOT_FOUND, FAILED_PRECONDITION (the job has not ended).
+    Errors: NOT_FOUND, FAILED_PRECONDITION (the job has not ended), RESOURCE_EXHAUSTED (too many jobs wait: QUEUE_FULL).
     """
     UpdateJob: _grpc.UnaryUnaryMultiCallable[_jobs_pb2.UpdateJobRequest, _jobs_pb2.UpdateJobResponse]
     """Changes the priority of a job that waits. Errors: NOT_FOUND, FAILED_PRECONDITION (it runs or has ended)."""
@@ -85,7 +85,7 @@ class JobServiceAsyncStub(JobServiceStub):
     """
     RetryJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.RetryJobRequest, _jobs_pb2.RetryJobResponse]  # type: ignore[assignment]
     """A new job with the same request, whose `retry_of` names this one.
-    Errors: NOT_FOUND, FAILED_PRECONDITION (the job has not ended).
+    Errors: NOT_FOUND, FAILED_PRECONDITION (the job has not ended), RESOURCE_EXHAUSTED (too many jobs wait: QUEUE_FULL).
     """
     UpdateJob: _aio.UnaryUnaryMultiCallable[_jobs_pb2.UpdateJobRequest, _jobs_pb2.UpdateJobResponse]  # type: ignore[assignment]
     """Changes the priority of a job that waits. Errors: NOT_FOUND, FAILED_PRECONDITION (it runs or has ended)."""
@@ -152,7 +152,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_jobs_pb2.RetryJobResponse, _abc.Awaitable[_jobs_pb2.RetryJobResponse]]:
         """A new job with the same request, whose `retry_of` names this one.
-        Errors: NOT_FOUND, FAILED_PRECONDITION (the job has not ended).
+        Errors: NOT_FOUND, FAILED_PRECONDITION (the job has not ended), RESOURCE_EXHAUSTED (too many jobs wait: QUEUE_FULL).
         """
 
     @_abc_1.abstractmethod

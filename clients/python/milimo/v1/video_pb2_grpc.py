@@ -68,7 +68,7 @@ class VideoServiceServicer:
     def GenerateVideo(self, request, context):
         """Makes a video and streams the job's events. Closing the stream does not cancel the job; JobService.WatchJob resumes it.
         Errors: INVALID_ARGUMENT, NOT_FOUND (project, asset), ALREADY_EXISTS (request_id with another request),
-        FAILED_PRECONDITION (a model file is missing: MODEL_MISSING).
+        FAILED_PRECONDITION (a model file is missing: MODEL_MISSING), RESOURCE_EXHAUSTED (too many jobs wait: QUEUE_FULL).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -41,7 +41,7 @@ class VideoServiceStub:
     GenerateVideo: _grpc.UnaryStreamMultiCallable[_video_pb2.GenerateVideoRequest, _jobs_pb2.JobEvent]
     """Makes a video and streams the job's events. Closing the stream does not cancel the job; JobService.WatchJob resumes it.
     Errors: INVALID_ARGUMENT, NOT_FOUND (project, asset), ALREADY_EXISTS (request_id with another request),
-    FAILED_PRECONDITION (a model file is missing: MODEL_MISSING).
+    FAILED_PRECONDITION (a model file is missing: MODEL_MISSING), RESOURCE_EXHAUSTED (too many jobs wait: QUEUE_FULL).
     """
     SubmitVideo: _grpc.UnaryUnaryMultiCallable[_video_pb2.SubmitVideoRequest, _video_pb2.SubmitVideoResponse]
     """The same, and answers at once with the job."""
@@ -58,7 +58,7 @@ class VideoServiceAsyncStub(VideoServiceStub):
     GenerateVideo: _aio.UnaryStreamMultiCallable[_video_pb2.GenerateVideoRequest, _jobs_pb2.JobEvent]  # type: ignore[assignment]
     """Makes a video and streams the job's events. Closing the stream does not cancel the job; JobService.WatchJob resumes it.
     Errors: INVALID_ARGUMENT, NOT_FOUND (project, asset), ALREADY_EXISTS (request_id with another request),
-    FAILED_PRECONDITION (a model file is missing: MODEL_MISSING).
+    FAILED_PRECONDITION (a model file is missing: MODEL_MISSING), RESOURCE_EXHAUSTED (too many jobs wait: QUEUE_FULL).
     """
     SubmitVideo: _aio.UnaryUnaryMultiCallable[_video_pb2.SubmitVideoRequest, _video_pb2.SubmitVideoResponse]  # type: ignore[assignment]
     """The same, and answers at once with the job."""
@@ -84,7 +84,7 @@ class VideoServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_abc.Iterator[_jobs_pb2.JobEvent], _abc.AsyncIterator[_jobs_pb2.JobEvent]]:
         """Makes a video and streams the job's events. Closing the stream does not cancel the job; JobService.WatchJob resumes it.
         Errors: INVALID_ARGUMENT, NOT_FOUND (project, asset), ALREADY_EXISTS (request_id with another request),
-        FAILED_PRECONDITION (a model file is missing: MODEL_MISSING).
+        FAILED_PRECONDITION (a model file is missing: MODEL_MISSING), RESOURCE_EXHAUSTED (too many jobs wait: QUEUE_FULL).
         """
 
     @_abc_1.abstractmethod

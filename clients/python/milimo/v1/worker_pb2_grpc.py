@@ -72,7 +72,7 @@ class WorkerServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def NotifyJob(self, request, context):
-        """Tells the process to read the job's row again: it was cancelled, its priority changed, or it is new.
+        """Tells the process to read the job's row again: it is new, was cancelled or deleted, or its priority changed.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

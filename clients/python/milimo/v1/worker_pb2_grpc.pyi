@@ -39,7 +39,7 @@ class WorkerServiceStub:
     FollowJobs: _grpc.UnaryStreamMultiCallable[_worker_pb2.FollowJobsRequest, _jobs_pb2.JobEvent]
     """The events of all jobs of this process, from now on."""
     NotifyJob: _grpc.UnaryUnaryMultiCallable[_worker_pb2.NotifyJobRequest, _worker_pb2.NotifyJobResponse]
-    """Tells the process to read the job's row again: it was cancelled, its priority changed, or it is new."""
+    """Tells the process to read the job's row again: it is new, was cancelled or deleted, or its priority changed."""
 
 @_typing.type_check_only
 class WorkerServiceAsyncStub(WorkerServiceStub):
@@ -51,7 +51,7 @@ class WorkerServiceAsyncStub(WorkerServiceStub):
     FollowJobs: _aio.UnaryStreamMultiCallable[_worker_pb2.FollowJobsRequest, _jobs_pb2.JobEvent]  # type: ignore[assignment]
     """The events of all jobs of this process, from now on."""
     NotifyJob: _aio.UnaryUnaryMultiCallable[_worker_pb2.NotifyJobRequest, _worker_pb2.NotifyJobResponse]  # type: ignore[assignment]
-    """Tells the process to read the job's row again: it was cancelled, its priority changed, or it is new."""
+    """Tells the process to read the job's row again: it is new, was cancelled or deleted, or its priority changed."""
 
 class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
     """What a process that runs jobs tells the other processes of the mesh. Internal: the gateway does not route it."""
@@ -78,6 +78,6 @@ class WorkerServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _worker_pb2.NotifyJobRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_worker_pb2.NotifyJobResponse, _abc.Awaitable[_worker_pb2.NotifyJobResponse]]:
-        """Tells the process to read the job's row again: it was cancelled, its priority changed, or it is new."""
+        """Tells the process to read the job's row again: it is new, was cancelled or deleted, or its priority changed."""
 
 def add_WorkerServiceServicer_to_server(servicer: WorkerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,6 +25,9 @@ def upgrade() -> None:
         sa.Column("created_at", sa.DateTime(timezone=True), nullable=False),
         sa.PrimaryKeyConstraint("request_id", name=op.f("pk_answered_requests")),
     )
+    with op.batch_alter_table("answered_requests", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_answered_requests_created_at"), ["created_at"], unique=False)
+
     op.create_table(
         "projects",
         sa.Column("id", sa.String(), nullable=False),
@@ -114,9 +117,8 @@ def upgrade() -> None:
         sa.Column("priority", sa.BigInteger(), nullable=False),
         sa.Column("attempt", sa.BigInteger(), nullable=False),
         sa.Column("parameters", JSON, nullable=False),
-        sa.Column("request_id", sa.String(), nullable=True),
-        sa.Column("request_hash", sa.String(), nullable=False),
         sa.Column("retry_of", sa.String(), nullable=True),
+        sa.Column("traceparent", sa.String(), nullable=True),
         sa.Column("cancel_requested", sa.Boolean(), nullable=False),
         sa.Column("keep_partial", sa.Boolean(), nullable=False),
         sa.Column("last_sequence", sa.BigInteger(), nullable=False),
@@ -127,7 +129,6 @@ def upgrade() -> None:
         sa.Column("ended_at", sa.DateTime(timezone=True), nullable=True),
         sa.ForeignKeyConstraint(["project_id"], ["projects.id"], name=op.f("fk_jobs_project_id"), ondelete="CASCADE"),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_jobs")),
-        sa.UniqueConstraint("request_id", name=op.f("uq_jobs_request_id")),
     )
     with op.batch_alter_table("jobs", schema=None) as batch_op:
         batch_op.create_index("ix_jobs_created_at", ["created_at"], unique=False)
@@ -226,4 +227,7 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_projects_created_at"))
 
     op.drop_table("projects")
+    with op.batch_alter_table("answered_requests", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_answered_requests_created_at"))
+
     op.drop_table("answered_requests")

@@ -570,7 +570,7 @@ export const ImageService: GenService<{
   /**
    * Makes images and streams the job's events.
    * Errors: INVALID_ARGUMENT, NOT_FOUND (project, asset, element), ALREADY_EXISTS (request_id with another request),
-   * FAILED_PRECONDITION (a model file is missing: MODEL_MISSING).
+   * FAILED_PRECONDITION (a model file is missing: MODEL_MISSING), RESOURCE_EXHAUSTED (too many jobs wait: QUEUE_FULL).
    *
    * @generated from rpc milimo.v1.ImageService.GenerateImage
    */

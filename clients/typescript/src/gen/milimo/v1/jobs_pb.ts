@@ -1112,7 +1112,7 @@ export const JobService: GenService<{
   },
   /**
    * A new job with the same request, whose `retry_of` names this one.
-   * Errors: NOT_FOUND, FAILED_PRECONDITION (the job has not ended).
+   * Errors: NOT_FOUND, FAILED_PRECONDITION (the job has not ended), RESOURCE_EXHAUSTED (too many jobs wait: QUEUE_FULL).
    *
    * @generated from rpc milimo.v1.JobService.RetryJob
    */

@@ -644,7 +644,7 @@ export const VideoService: GenService<{
   /**
    * Makes a video and streams the job's events. Closing the stream does not cancel the job; JobService.WatchJob resumes it.
    * Errors: INVALID_ARGUMENT, NOT_FOUND (project, asset), ALREADY_EXISTS (request_id with another request),
-   * FAILED_PRECONDITION (a model file is missing: MODEL_MISSING).
+   * FAILED_PRECONDITION (a model file is missing: MODEL_MISSING), RESOURCE_EXHAUSTED (too many jobs wait: QUEUE_FULL).
    *
    * @generated from rpc milimo.v1.VideoService.GenerateVideo
    */

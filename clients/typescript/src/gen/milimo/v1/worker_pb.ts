@@ -121,7 +121,7 @@ export const WorkerService: GenService<{
     output: typeof JobEventSchema;
   },
   /**
-   * Tells the process to read the job's row again: it was cancelled, its priority changed, or it is new.
+   * Tells the process to read the job's row again: it is new, was cancelled or deleted, or its priority changed.
    *
    * @generated from rpc milimo.v1.WorkerService.NotifyJob
    */

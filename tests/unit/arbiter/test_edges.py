@@ -15,7 +15,7 @@ from milimo_arbiter.effects import Forget, Save
 from milimo_arbiter.processes import ProcessWatch, is_alive
 from milimo_arbiter.settings import ArbiterSettings
 from milimo_arbiter.state import Lease, ProcessIdentity, Quarantine, Turn
-from milimo_arbiter.store import LeaseStore, StoreInUse
+from milimo_arbiter.store import ANSWERS, Answer, LeaseStore, StoreInUse
 from milimo_runtime.identity import pid_namespace, start_ticks
 from pydantic import ValidationError
 
@@ -98,6 +98,33 @@ def test_a_transaction_that_fails_leaves_nothing_behind(tmp_path: Path) -> None:
     store.apply([Save(lease=LEASE)], now=0.0, wall=0.0)
     store.close()
     assert set(load(path)[0]) == {"cpu-0-7"}
+
+
+def test_the_latest_answers_come_back_with_what_they_decided(tmp_path: Path) -> None:
+    path = tmp_path / "arbiter.sqlite"
+    answers = [Answer(request_id=f"id-{n}", request_hash="hash", response=b"%d" % n) for n in range(ANSWERS + 2)]
+    store = LeaseStore(path)
+    store.apply([Save(lease=LEASE), *answers], now=100.0, wall=2_000.0)
+    store.close()
+    store = LeaseStore(path)
+    record = store.load(now=0.0, wall=0.0, boot_id="next boot")
+    store.close()
+    assert list(record.answers.values()) == answers[2:]
+
+
+def test_the_log_is_written_over_and_does_not_grow(tmp_path: Path) -> None:
+    path, log = tmp_path / "arbiter.sqlite", tmp_path / "arbiter.sqlite-wal"
+    store = LeaseStore(path)
+    store.load(now=0.0, wall=0.0, boot_id="boot")
+    size = log.stat().st_size
+    assert size > 1 << 20
+    for token in range(1, 400):
+        lease = replace(LEASE, lease_id=f"cpu-0-{token}", fencing_token=token)
+        store.apply([Save(lease=lease)], now=0.0, wall=0.0)
+        store.apply([Forget(lease_id=lease.lease_id)], now=0.0, wall=0.0)
+    assert log.stat().st_size == size
+    store.close()
+    assert load(path) == ({}, {"cpu:0": 399})
 
 
 def test_one_record_has_one_arbiter(tmp_path: Path) -> None:

@@ -3,218 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import json
-import signal
 import time
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import grpc
 import grpc.aio
 import pytest
 from milimo.v1 import image_pb2, image_pb2_grpc, jobs_pb2, worker_pb2, worker_pb2_grpc
-from milimo_runtime.channels import open_channel
-from milimo_runtime.job_store import JobStore
-from milimo_runtime.jobs import JobEvent, JobState, StateChanged
+from milimo_runtime.answered import recall, remember
+from milimo_runtime.errors import NotFound
+from milimo_runtime.jobs import JobState
 from milimo_runtime.lease import acquire
 from milimo_runtime.lease_terms import Claim, Grade
 from milimo_runtime.process_lock import AlreadyRuns, process_lock
-from milimo_runtime.registry import ModelFootprint, write_manifest
-from milimo_storyboard.job_relay import JobRelay
+from milimo_storyboard.job_service import JobService
+
+from .studio import ONLY_SQLITE, PATIENCE_S, Studio, Watching, held, is_running, states, until, watch, whole
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-    from contextlib import AbstractAsyncContextManager
+    from collections.abc import Callable
 
-    from milimo_runtime.database import Database
-
-PATIENCE_S = 60.0
-PROGRAM = str(Path(__file__).with_name("recovery_worker.py"))
-FOOTPRINT = 600
-ONLY_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
-
-
-@dataclass
-class Studio:
-    """A worker process that can be started again, its database, and the arbiter that it asks."""
-
-    home: Path
-    database_url: str
-    arbiter: Any
-    start_process: Callable[..., AbstractAsyncContextManager[Any]]
-    store: JobStore
-    project: str
-    address: str
-    version: int = 1
-    retention_days: float = 30.0
-    stack: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
-    process: Any = None
-    channel: Any = None
-
-    async def start(self) -> None:
-        """Starts the worker, and returns when it answers."""
-        self.process = await self.stack.enter_async_context(
-            self.start_process(
-                PROGRAM,
-                environment={
-                    "MILIMO_HOME": self.home,
-                    "MILIMO_DATABASE_URL": self.database_url,
-                    "MILIMO_MODELS_DIR": self.home / "models",
-                    "MILIMO_MODEL_FAMILY": "test",
-                    "MILIMO_DEVICE": "cpu",
-                    "MILIMO_ARBITER_ADDRESS": self.arbiter.address,
-                    "MILIMO_IMAGE_ADDRESS": self.address,
-                    "MILIMO_DRAIN_SECONDS": "10",
-                    "FILM_VERSION": self.version,
-                    "MILIMO_JOB_RETENTION_DAYS": self.retention_days,
-                },
-            )
-        )
-        self.channel = open_channel(self.address)
-        self.stack.push_async_callback(self.channel.close)
-        async with asyncio.timeout(PATIENCE_S):
-            await self.channel.channel_ready()
-
-    async def submit(self, *steps: str, **plan: str) -> str:
-        request = image_pb2.SubmitImageRequest(
-            project_id=self.project, image=image_pb2.ImageParameters(prompt=json.dumps({"steps": steps, **plan}))
-        )
-        answer = await image_pb2_grpc.ImageServiceStub(self.channel).SubmitImage(request, timeout=PATIENCE_S)
-        return answer.job.id
-
-    def go(self) -> None:
-        (self.home / "go").touch()
-
-    def diary(self) -> list[str]:
-        """The steps that were begun, each with the number of the attempt."""
-        return (self.home / "diary").read_text().splitlines()
-
-    async def stop(self) -> float:
-        """SIGTERM; the seconds until the process has ended in good order."""
-        started = time.monotonic()
-        self.process.signal(signal.SIGTERM)
-        assert await self.process.wait() == 0
-        return time.monotonic() - started
-
-    def quiet(self) -> None:
-        """The process has told nothing that would worry anybody."""
-        assert self.process.errors() == []
-
-
-@pytest.fixture
-async def studio(
-    tmp_path: Path,
-    database_url: str,
-    database: Database,
-    project: str,
-    arbiter_process: Callable[[], AbstractAsyncContextManager[Any]],
-    service_process: Callable[..., AbstractAsyncContextManager[Any]],
-    free_address: Callable[[], str],
-) -> AsyncIterator[Studio]:
-    home = tmp_path / "home"
-    model = home / "models/test/film"
-    model.mkdir(parents=True)
-    manifest = {
-        "name": "film",
-        "family": "test",
-        "purpose": "image",
-        "checkpoint": "",
-        "license": "",
-        "note": "",
-        "advice": "",
-    }
-    write_manifest(model, manifest, footprints=[ModelFootprint(name="float32", bytes=FOOTPRINT)])
-    async with arbiter_process() as arbiter:
-        made = Studio(
-            home=home,
-            database_url=database_url,
-            arbiter=arbiter,
-            start_process=service_process,
-            store=JobStore(database),
-            project=project,
-            address=free_address(),
-        )
-        async with made.stack:
-            await made.start()
-            yield made
-
-
-@pytest.fixture
-async def relay(studio: Studio) -> AsyncIterator[JobRelay]:
-    opened = JobRelay(studio.store, [studio.address])
-    yield opened
-    await opened.close()
-
-
-class Watching:
-    """Reads a stream in the background."""
-
-    def __init__(self, events: AsyncGenerator[jobs_pb2.JobEvent]) -> None:
-        self.seen: list[jobs_pb2.JobEvent] = []
-        self.news = asyncio.Condition()
-        self.task = asyncio.create_task(self.read(events))
-
-    async def read(self, events: AsyncGenerator[jobs_pb2.JobEvent]) -> None:
-        async with contextlib.aclosing(events):
-            async for event in events:
-                async with self.news:
-                    self.seen.append(event)
-                    self.news.notify_all()
-
-    async def until(self, holds: Callable[[jobs_pb2.JobEvent], bool]) -> None:
-        async with asyncio.timeout(PATIENCE_S), self.news:
-            await self.news.wait_for(lambda: any(map(holds, self.seen)))
-
-    async def end(self) -> None:
-        async with asyncio.timeout(PATIENCE_S):
-            await self.task
-
-    async def leave(self) -> None:
-        self.task.cancel()
-        await asyncio.wait([self.task])
-
-    @property
-    def sequences(self) -> list[int]:
-        return [event.sequence for event in self.seen if event.durable]
-
-    @property
-    def fractions(self) -> list[float]:
-        return [event.progress.fraction for event in self.seen if event.HasField("progress")]
-
-
-async def held(relay: JobRelay, job_id: str) -> None:
-    """Returns when the job's work waits for the test."""
-    watching = watch(relay, job_id)
-    await watching.until(lambda event: event.notice.code == "HELD")
-    await watching.leave()
-
-
-def watch(relay: JobRelay, job_id: str, after: int = 0) -> Watching:
-    return Watching(relay.watch(job_id, after=after, previews=False))
-
-
-def is_running(event: jobs_pb2.JobEvent) -> bool:
-    return event.state == jobs_pb2.JOB_STATE_RUNNING
-
-
-def states(events: Sequence[JobEvent]) -> list[str]:
-    return [
-        f"{event.state.name}{event.body.reason and f' {event.body.reason}'}"
-        for event in events
-        if isinstance(event.body, StateChanged)
-    ]
-
-
-def whole(store: JobStore, job_id: str, *, end: JobState = JobState.SUCCEEDED) -> Sequence[JobEvent]:
-    """The job's events, which lead from 1 without gap or repeat to its end."""
-    events = store.events(job_id)
-    assert [event.sequence for event in events] == list(range(1, len(events) + 1))
-    assert [event.state.final for event in events] == [False] * (len(events) - 1) + [True]
-    assert (events[-1].state, store.get(job_id).state) == (end, end)
-    return events
+    from milimo_storyboard.job_relay import JobRelay
 
 
 async def test_a_killed_worker_goes_on_at_the_first_step_that_was_not_recorded(
@@ -351,18 +162,95 @@ async def test_a_stopped_worker_leaves_its_job_for_the_next(studio: Studio, rela
     assert studio.diary() == ["one 1", "one 2"]
 
 
+async def test_what_another_executor_left_is_taken_up(studio: Studio, relay: JobRelay) -> None:
+    """The process was configured anew, or its data were moved: its jobs are still its own, with the steps they did."""
+    job_id = await studio.submit("one", "two", hold="two")
+    await held(relay, job_id)
+    waiting = await studio.submit("one")
+    await studio.process.kill()
+    files = studio.engine_files()
+    studio.executor_id = "moved"
+    for file in files:
+        file.rename(file.with_name(file.name.replace("image-local", "image-moved")))
+    studio.go()
+    await studio.start()
+    for each in (job_id, waiting):
+        await watch(relay, each).end()
+        whole(studio.store, each)
+    done = studio.diary()
+    assert done[:2] == ["one 1", "two 1"]
+    # Which of the two goes on first is open, and so is whether the one that waited had been begun before.
+    assert sorted(done[2:]) in [[other, "two 2"] for other in ("one 1", "one 2")]
+    await studio.stop()
+    studio.quiet()
+
+
+@ONLY_SQLITE
+async def test_a_job_whose_engine_forgot_it_begins_anew(studio: Studio, relay: JobRelay) -> None:
+    """The file of the engine was lost: what was stored is found, and nothing is stored twice."""
+    job_id = await studio.submit("one", "two", hold="two")
+    await held(relay, job_id)
+    [stored] = studio.store.get(job_id).assets
+    await studio.process.kill()
+    for file in studio.engine_files():
+        file.unlink()
+    studio.go()
+    await studio.start()
+    await watch(relay, job_id).end()
+    whole(studio.store, job_id)
+    assert studio.diary() == ["one 1", "two 1", "one 2", "two 2"]
+    assert [asset.artefact for asset in studio.store.get(job_id).assets] == ["one", "two"]
+    assert studio.store.get(job_id).assets[0] == stored
+
+
+async def test_a_deleted_job_leaves_nothing_but_its_results(studio: Studio, relay: JobRelay) -> None:
+    service = JobService(studio.store, relay)
+    deleted, missed = await studio.submit("one"), await studio.submit("one", "two")
+    for job_id in (deleted, missed):
+        await watch(relay, job_id).end()
+        # The engine records the end a moment after the job has told it.
+        await until(lambda each=job_id: "workflow_output" in studio.engine_rows(each))
+    assert studio.engine_rows(missed) == {
+        "workflow_status": 1,
+        "operation_outputs": 2,
+        "workflow_input": 1,
+        "workflow_output": 1,
+    }
+    files = sorted((studio.home / "media").rglob("*.png"))
+    await service.DeleteJob(jobs_pb2.DeleteJobRequest(job_id=deleted), None)
+    assert studio.engine_rows(deleted) == {}
+    with pytest.raises(NotFound):
+        studio.store.events(deleted)
+    assert sorted((studio.home / "media").rglob("*.png")) == files
+    assert len(files) == 3
+
+    # One that its process has not heard of is collected later.
+    await studio.stop()
+    await service.DeleteJob(jobs_pb2.DeleteJobRequest(job_id=missed), None)
+    assert studio.engine_rows(missed) != {}
+    studio.retention_days = 1e-9
+    await studio.start()
+    await until(lambda: studio.engine_rows(missed) == {})
+
+
 @ONLY_SQLITE
 async def test_ended_jobs_are_collected_when_their_time_has_come(studio: Studio, relay: JobRelay) -> None:
     old, held_back = await studio.submit("one"), await studio.submit("two", hold="two")
     await watch(relay, old).end()
     await held(relay, held_back)
     await studio.stop()
-    studio.retention_days = 1e-9
+    with studio.store.database.write() as session:
+        remember(session, "an id", method="", digest="", answer=b"answer")
+
+    def remembered() -> bool:
+        with studio.store.database.read() as session:
+            return recall(session, "an id", "") is not None
+
+    assert remembered()
+    studio.retention_days = studio.request_id_hours = 1e-9
     await studio.start()
-    async with asyncio.timeout(PATIENCE_S):
-        # Rows that go tell nobody.
-        while old in {job.id for job in await asyncio.to_thread(studio.store.list, limit=10)}:  # noqa: ASYNC110
-            await asyncio.sleep(0)
+    await until(lambda: not remembered())
+    await until(lambda: old not in {job.id for job in studio.store.list(limit=10)})
     assert [job.id for job in studio.store.list(limit=10)] == [held_back], "a job that has not ended stays"
     studio.go()
 
@@ -420,9 +308,10 @@ async def test_jobs_that_nobody_goes_on_with_end(studio: Studio, relay: JobRelay
 @ONLY_SQLITE
 async def test_who_watches_all_jobs_misses_no_event_of_a_restart(studio: Studio, relay: JobRelay) -> None:
     everything = Watching(relay.watch_all(project_id="", previews=False))
-    while not everything.seen:
-        # From when on it watches shows only in what it sees.
-        await watch(relay, await studio.submit("one")).end()
+    async with asyncio.timeout(PATIENCE_S):
+        while not everything.seen and not everything.task.done():
+            # From when on it watches shows only in what it sees.
+            await watch(relay, await studio.submit("one")).end()
     first = await studio.submit("one", hold="one")
     await held(relay, first)
     await everything.until(lambda event: event.job_id == first and is_running(event))

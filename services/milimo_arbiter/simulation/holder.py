@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from milimo_arbiter import effects, events
 from milimo_arbiter.state import Footprint, Priority, Request
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from milimo_arbiter.effects import Granted, Reply
-    from milimo_arbiter.simulation import World
-    from milimo_arbiter.state import ProcessIdentity
+    from milimo_arbiter.events import Event
+    from milimo_arbiter.simulation.fate import Fate
+    from milimo_arbiter.state import Device, ProcessIdentity
 
 # The holder stops this part of the TTL before the arbiter gives up, and sends this many heartbeats in it.
 _MARGIN_OF_TTL: Final = 0.25
@@ -21,11 +22,32 @@ _HEARTBEATS_PER_TTL: Final = 6
 _CHUNKS: Final = 4
 
 
+class Host(Protocol):
+    """Where processes live: the time, what can be done about it, and the way to the arbiter."""
+
+    now: float
+    fate: Fate
+    devices: Mapping[str, Device]
+
+    def after(self, seconds: float, action: Callable[[], None]) -> None:
+        """Does something later."""
+
+    def open(self, holder: Holder, first: Callable[[int], Event]) -> int:
+        """Opens a stream with a first message, and returns its number."""
+
+    def tell(self, stream: int, event: Event) -> None:
+        """Sends to the arbiter."""
+
+    def cut(self, stream: int) -> None:
+        """Breaks a stream; each end notices in its own time."""
+
+
 class Holder:
     """One process with one tenant. Whatever it does or hears waits while the process is stopped."""
 
-    def __init__(self, world: World, *, tenant: str, process: ProcessIdentity, greedy: bool) -> None:
+    def __init__(self, world: Host, *, tenant: str, process: ProcessIdentity, greedy: bool) -> None:
         self.world = world
+        self.chance = world.fate.random(tenant)
         self.tenant = tenant
         self.process = process
         # Its own queue never ends: it goes idle only when it is asked to.
@@ -75,7 +97,7 @@ class Holder:
         self.process = successor
         if stream is not None:
             self.world.cut(stream)
-        self._later(self.world.random.uniform(0.1, 3.0), self.live)
+        self._later(self.chance.uniform(0.1, 3.0), self.live)
 
     def _when_running(self, action: Callable[[], None]) -> None:
         life = self._life
@@ -99,7 +121,7 @@ class Holder:
         """Asks for a lease, unless it has one."""
         if self.stream is not None or self._lease is not None:
             return
-        chance = self.world.random
+        chance = self.chance
         sizes = sorted((chance.randint(5, 100) for _ in range(chance.choice([1, 1, 2, 3]))), reverse=True)
         self._jobs += 1
         request = Request(
@@ -115,9 +137,9 @@ class Holder:
             resume_token=f"{self.process.pid}-{self._jobs}",
         )
         self.stream = self.world.open(self, lambda stream: events.Acquire(stream=stream, request=request))
-        if chance.random() < 0.1:
-            # The job is cancelled, perhaps while it waits.
-            self._later(chance.uniform(0, 10), self._cancel)
+        cancelled_after = chance.uniform(0, 10)
+        if self.world.fate.strikes("cancelled job", 0.1):
+            self._later(cancelled_after, self._cancel)
 
     def _cancel(self) -> None:
         if self._lease is None and self.stream is not None:
@@ -136,12 +158,14 @@ class Holder:
                 if sent_at is not None and self._lease is not None:
                     self._renew(sent_at)
             case effects.ReclaimRequested():
-                # One in fifty has a defect and does not listen.
-                self._wish = self.world.random.random() < 0.98
+                self._wish = not self.world.fate.strikes("deaf holder", 0.02)
                 if self._wish and self._held and not self._turn and not self._lost:
                     self._drop()
             case effects.Revoked():
                 self._lose()
+                if self._freed:
+                    # It was away when it said so.
+                    self._say(lambda stream: events.Release(stream=stream))
             case effects.Released() | effects.Queued():
                 pass
 
@@ -168,7 +192,7 @@ class Holder:
         self._valid_until = max(self._valid_until, sent_at + (1 - _MARGIN_OF_TTL) * self._lease.ttl_s)
         if not self._held:
             self._held = self._turn = True
-            self._later(self.world.random.uniform(0.01, 0.5), self._load)
+            self._later(self.chance.uniform(0.01, 0.5), self._load)
 
     def _expired(self) -> bool:
         return self._lost or self.world.now >= self._valid_until
@@ -185,7 +209,7 @@ class Holder:
             return
         self._sequence += 1
         self._sent[self._sequence] = self.world.now
-        sequence, used = self._sequence, self.memory if self.world.random.random() < 0.7 else None
+        sequence, used = self._sequence, self.memory if self.chance.random() < 0.7 else None
         self._say(lambda stream: events.Heartbeat(stream=stream, sequence=sequence, used=used))
         self._later(self._lease.ttl_s / _HEARTBEATS_PER_TTL, self._beat)
 
@@ -195,16 +219,16 @@ class Holder:
             return
         self.memory = min(self.bytes, self.memory + -(-self.bytes // _CHUNKS))
         again = self._load if self.memory < self.bytes else self._work
-        self._later(self.world.random.uniform(0.1, 1.0), again)
+        self._later(self.chance.uniform(0.1, 1.0), again)
 
     def _work(self) -> None:
-        self._later(self.world.random.uniform(0.1, 8.0), self._finish)
+        self._later(self.chance.uniform(0.1, 8.0), self._finish)
 
     def _finish(self) -> None:
         if self._expired():
             self._lose()
             return
-        chance = self.world.random
+        chance = self.chance
         if self._wish:
             self._drop()
         elif self._greedy or chance.random() < 0.5:
@@ -220,7 +244,7 @@ class Holder:
     def _next(self) -> None:
         if self._freed or self._lost or not self._held or self._turn:
             return
-        chance = self.world.random
+        chance = self.chance
         if chance.random() < 0.3:
             self._drop()
             return
@@ -238,14 +262,14 @@ class Holder:
     def _lose(self) -> None:
         if not self._lost:
             self._lost = True
-            self._later(self.world.random.uniform(0.0, 1.0), self._drop)
+            self._later(self.chance.uniform(0.0, 1.0), self._drop)
 
     def _drop(self) -> None:
         """Frees the memory, then says so. Where a driver measures, it takes the driver a moment."""
         self._turn = False
         self._freed = True
         if self.device and self.world.devices[self.device].driver:
-            self.world.after(self.world.random.uniform(0.0, 0.5), partial(self._give_back, self._life))
+            self.world.after(self.chance.uniform(0.0, 0.5), partial(self._give_back, self._life))
         else:
             self.memory = 0
         self._say(lambda stream: events.Release(stream=stream))
@@ -270,7 +294,7 @@ class Holder:
             return
         self.stream = None
         self._sent.clear()
-        pause = self.world.random.uniform(0.05, 2.0)
+        pause = self.chance.uniform(0.05, 2.0)
         self._later(pause, self.live if self._lease is None else self._resume)
 
     def _resume(self) -> None:
@@ -297,4 +321,4 @@ class Holder:
         if memory:
             self.device, self.memory = device, memory
             self.world.after(0.5, partial(self._give_back, self._life))
-        self._later(self.world.random.uniform(0.6, 6.0), self.live)
+        self._later(self.chance.uniform(0.6, 6.0), self.live)

@@ -8,24 +8,27 @@ old when they arrive. Time and chance come from the seed alone, so that a failur
 from __future__ import annotations
 
 import heapq
-import random
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from milimo_arbiter import core, effects, events
 from milimo_arbiter.plan import next_change
-from milimo_arbiter.simulated_holder import Holder
+from milimo_arbiter.simulation.fate import Fate
+from milimo_arbiter.simulation.holder import Holder
+from milimo_arbiter.simulation.laws import Violation, Waits, check_effects, check_memory, check_state
 from milimo_arbiter.state import Device, Policy, ProcessIdentity, Sample, State, restored
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from milimo_arbiter.effects import Effect, Reply
     from milimo_arbiter.events import Event
     from milimo_arbiter.state import Lease
 
     Step = Callable[[State, Event, float], tuple[State, tuple[Effect, ...]]]
+    # Hears of what happens: when, and what, in words.
+    Chronicle = Callable[[float, str], None]
 
 POLICY: Final = Policy(
     ttl_s=12.0,
@@ -43,10 +46,13 @@ HOLDERS: Final = 5
 # Longest stop of a process and longest absence of the arbiter, in seconds.
 LONGEST_PAUSE_S: Final = 40.0
 LONGEST_ABSENCE_S: Final = 20.0
-
-
-class Violation(AssertionError):
-    """Something happened that must not."""
+# Everybody ahead may hold until its batch, its deadline and its stop are over.
+LONGEST_WAIT_S: Final = (
+    HOLDERS * (POLICY.batch_s + POLICY.busy_deadline_s + POLICY.idle_deadline_s + POLICY.ttl_s + LONGEST_PAUSE_S)
+    + 2 * POLICY.ageing_s
+    + LONGEST_ABSENCE_S
+    + POLICY.grace_s
+)
 
 
 @dataclass(kw_only=True)
@@ -80,38 +86,49 @@ class _Wire:
 class World:
     """The host: its memory, its processes, its arbiter."""
 
-    def __init__(self, seed: int, step: Step = core.step) -> None:
-        self.random = random.Random(seed)  # noqa: S311
+    def __init__(self, seed: int, step: Step = core.step, *, fate: Fate, chronicle: Chronicle | None = None) -> None:
+        self.fate = fate
         self.step = step
         self.now = 0.0
         self.report = Report()
+        self._chronicle = chronicle
         driver = seed % 2 == 1
         # In a calm world disasters are rare and the arbiter lives on: there a starving request shows.
         self._calm = seed % 4 in (0, 1)
+        self._late = 0.02 if self._calm else 0.08
         devices = [Device(id="a:0", name="", total=BUDGET + 10, reserve=10, driver=driver)]
         if seed % 3 == 0:
             devices.append(Device(id="a:1", name="", total=BUDGET // 2, reserve=0, driver=driver))
-        self.devices = {device.id: device for device in devices}
+        self.devices: Mapping[str, Device] = {device.id: device for device in devices}
         # None while the arbiter is down.
         self.state: State | None = State(policy=POLICY, devices=self.devices)
         self.disk: dict[str, Lease] = {}
         self.tokens: dict[str, int] = {}
-        self.waiting_since: dict[int, float] = {}
+        self.waits = Waits(LONGEST_WAIT_S)
         self._wires: dict[int, _Wire] = {}
         self._streams = 0
         self._pids = 0
         self._heap: list[tuple[float, int, Callable[[], None]]] = []
         self._scheduled = 0
         self._next_tick = 0.0
-        self.holders = [
+        self._network = fate.random("network")
+        self._drivers = fate.random("drivers")
+        self._disasters = fate.random("disasters")
+        self._absences = fate.random("absences")
+        self._everybody = [
             Holder(self, tenant=f"t{index}", process=self.new_process(), greedy=index == 0) for index in range(HOLDERS)
         ]
+        self.holders = [holder for holder in self._everybody if fate.strikes("holder")]
         for holder in self.holders:
-            self.after(self.random.uniform(0, 5), holder.live)
+            self.after(holder.chance.uniform(0, 5), holder.live)
         for device in devices:
             if driver:
                 self.after(0.1, partial(self._measure, device.id))
         self._plan_disasters()
+
+    def _tell(self, text: str) -> None:
+        if self._chronicle is not None:
+            self._chronicle(self.now, text)
 
     # What the holders use.
 
@@ -157,8 +174,11 @@ class World:
         wire.holder.stream_broke(wire.number)
 
     def _delay(self) -> float:
-        late = self.random.random() < (0.02 if self._calm else 0.08)
-        return self.random.uniform(0.1, 4.0) if late else self.random.uniform(0.001, 0.01)
+        quick = 0.001 + 0.009 * self._network.random()
+        if not self.fate.strikes("late message", self._late):
+            return quick
+        # As late as it is quick otherwise.
+        return 0.1 + (quick - 0.001) / 0.009 * 3.9
 
     # The arbiter.
 
@@ -168,12 +188,14 @@ class World:
             return
         before = self.state
         self.state, done = self.step(before, event, self.now)
-        if not self._calm and self.random.random() < 0.0005:
-            # Killed before it could save: nobody has heard of this step.
+        if self._chronicle is not None:
+            self._tell_step(event, done)
+        if not self._calm and self.fate.strikes("crash before saving", 0.0005):
+            # Nobody has heard of this step.
             self.state = before
-            self._kill_arbiter()
+            self._kill_arbiter("before it could save")
             return
-        self._check_order(before, done)
+        check_effects(before, self.state, done, self.tokens, self.now)
         for effect in done:
             if isinstance(effect, effects.Save):
                 self.disk[effect.lease.lease_id] = effect.lease
@@ -181,9 +203,8 @@ class World:
                 self.tokens[effect.lease.device] = max(last, effect.lease.fencing_token)
             elif isinstance(effect, effects.Forget):
                 del self.disk[effect.lease_id]
-        if not self._calm and self.random.random() < 0.0005:
-            # Killed between saving and sending.
-            self._kill_arbiter()
+        if not self._calm and self.fate.strikes("crash before sending", 0.0005):
+            self._kill_arbiter("after it has saved, before it could send")
             return
         for effect in done:
             self._perform(effect)
@@ -191,7 +212,22 @@ class World:
         if due is not None and not self.now < self._next_tick <= due:
             self._next_tick = due
             self.after(due - self.now, lambda: self.happen(events.Tick()))
-        self._check_state(before)
+        check_state(before, self.state, self.disk)
+        self.waits.check(self.state, self.now)
+
+    def _tell_step(self, event: Event, done: tuple[Effect, ...]) -> None:
+        quiet = isinstance(event, events.Tick | events.Sampled | events.Heartbeat)
+        results = []
+        for effect in done:
+            match effect:
+                case effects.Decided(action=action, tenant=tenant, bytes=size, device=device, reason=reason):
+                    results.append(f"{action} {tenant}, {size} on {device} with token {effect.fencing_token}: {reason}")
+                case effects.Send(stream=stream, reply=effects.Queued(position=position, reason=reason)):
+                    results.append(f"tells stream {stream}: place {position}, {reason}")
+                case _:
+                    pass
+        if results or not quiet:
+            self._tell("\n               ".join((_in_words(event), *results)))
 
     def _perform(self, effect: Effect) -> None:
         match effect:
@@ -201,7 +237,9 @@ class World:
                 wire = self._wires.get(effect.stream)
                 if wire is not None:
                     wire.down = max(wire.down, self.now + self._delay())
-                    self.after(wire.down - self.now, lambda: self._closed(wire))
+                    # A stream that was closed is over; of one that was refused the arbiter wants to hear the end.
+                    heard = isinstance(effect, effects.Refuse)
+                    self.after(wire.down - self.now, lambda: self._closed(wire, heard))
             case effects.Decided():
                 self.report.actions.add(effect.action)
                 self.report.grants += effect.action == "granted"
@@ -219,24 +257,27 @@ class World:
         wire.down = max(wire.down, self.now + self._delay())
         self.after(wire.down - self.now, lambda: None if wire.cut else wire.holder.hear(wire.number, reply))
 
-    def _closed(self, wire: _Wire) -> None:
+    def _closed(self, wire: _Wire, heard: bool) -> None:
         if not wire.cut:
             wire.cut = True
             wire.holder.stream_ended(wire.number)
-            self.after(self._delay(), lambda: self.happen(events.StreamEnded(stream=wire.number)))
+            if heard:
+                self.after(self._delay(), lambda: self.happen(events.StreamEnded(stream=wire.number)))
 
-    def _kill_arbiter(self) -> None:
+    def _kill_arbiter(self, when: str) -> None:
+        self._tell(f"the arbiter is killed {when}")
         self.state = None
-        self.waiting_since.clear()
+        self.waits.forget()
         self.report.restarts += 1
         for wire in list(self._wires.values()):
             if not wire.cut:
                 wire.cut = True
                 self.after(self._delay(), partial(self._broken, wire))
         self._wires.clear()
-        self.after(self.random.uniform(0.1, LONGEST_ABSENCE_S), self._start_arbiter)
+        self.after(self._absences.uniform(0.1, LONGEST_ABSENCE_S), self._start_arbiter)
 
     def _start_arbiter(self) -> None:
+        self._tell("the arbiter starts again")
         self.state = restored(POLICY, self.devices, dict(self.disk), dict(self.tokens), self.now)
         alive = {holder.process for holder in self.holders}
         for lease in list(self.disk.values()):
@@ -248,136 +289,77 @@ class World:
         used = {
             holder.process: holder.memory for holder in self.holders if holder.memory and holder.device == device_id
         }
-        strangers = self.random.choice([0, 0, 3, 8]) if self.devices[device_id].reserve else 0
+        strangers = self._drivers.choice([0, 0, 3, 8]) if self.devices[device_id].reserve else 0
         sample = Sample(at=self.now, used=sum(used.values()) + strangers, by_process=used)
         self.after(self._delay(), lambda: self.happen(events.Sampled(device=device_id, sample=sample)))
-        self.after(self.random.uniform(0.05, 1.0), lambda: self._measure(device_id))
+        self.after(self._drivers.uniform(0.05, 1.0), lambda: self._measure(device_id))
 
     # Disasters.
 
     def _plan_disasters(self) -> None:
-        self.after(self.random.expovariate(1 / (60 if self._calm else 7)), self._disaster)
+        self.after(self._disasters.expovariate(1 / (60 if self._calm else 7)), self._disaster)
 
     def _disaster(self) -> None:
-        holder = self.random.choice(self.holders)
-        match self.random.choices(["stop", "die", "cut", "kill", "operator"], weights=[4, 4, 5, 1, 3])[0]:
+        holder = self._disasters.choice(self._everybody)
+        kind = self._disasters.choices(["stop", "death", "cut", "kill", "operator"], weights=[4, 4, 5, 1, 3])[0]
+        pause, share = self._disasters.uniform(0.5, LONGEST_PAUSE_S), self._disasters.random()
+        self._plan_disasters()
+        if not self.fate.strikes(kind) or holder not in self.holders:
+            return
+        match kind:
             case "stop":
-                holder.stop(self.random.uniform(0.5, LONGEST_PAUSE_S))
-            case "die":
+                self._tell(f"{holder.tenant} is stopped for {pause:.1f} s")
+                holder.stop(pause)
+            case "death":
                 gone = holder.process
+                self._tell(f"{holder.tenant} dies with {holder.memory} bytes loaded, and is started again")
                 self.report.deaths += 1
                 holder.die(self.new_process())
                 self.after(self._delay(), lambda: self.happen(events.ProcessGone(process=gone)))
             case "cut":
                 if holder.stream is not None and not (self._calm and holder.bytes == 0):
+                    self._tell(f"stream {holder.stream} of {holder.tenant} breaks")
                     self.cut(holder.stream)
             case "kill":
                 if self.state is not None and not self._calm:
-                    self._kill_arbiter()
+                    self._kill_arbiter("between two steps")
             case _:
                 leases = list(self.state.leases.values()) if self.state is not None else []
-                if leases and self.random.random() < 0.7:
+                if leases and share < 0.7:
                     # The youngest may not have loaded anything yet.
                     lease = max(leases, key=lambda one: one.granted_at)
                     self.happen(events.Revoke(lease_id=lease.lease_id, reason="operator"))
                 else:
                     self.happen(events.ReclaimIdle(device=None, bytes=0))
-        self._plan_disasters()
-
-    # What must hold.
-
-    def _check_order(self, before: State, done: tuple[Effect, ...]) -> None:
-        saved: set[str] = set()
-        for effect in done:
-            if isinstance(effect, effects.Save):
-                lease = effect.lease
-                saved.add(lease.lease_id)
-                known = lease.lease_id in before.leases
-                if not known and lease.fencing_token <= self.tokens.get(lease.device, 0):
-                    raise Violation(f"token {lease.fencing_token} of {lease.device} was used before")
-            if (
-                isinstance(effect, effects.Send)
-                and isinstance(effect.reply, effects.Granted)
-                and effect.reply.lease.lease_id not in saved | set(before.leases)
-            ):
-                raise Violation("a grant was sent before it was saved")
-            if (
-                isinstance(effect, effects.Decided)
-                and effect.action == "granted"
-                and self.state is not None
-                and self.state.grace_until is not None
-            ):
-                raise Violation("granted during the grace window")
-        if before.grace_until is not None and self.now < before.grace_until and self.state is not None:
-            away = [one for one in self.state.leases.values() if one.stream is None and one.quarantine is None]
-            if self.state.grace_until is None and away:
-                raise Violation(f"the grace window ended while {away[0].lease_id} was away")
-
-    def _check_state(self, before: State) -> None:
-        state = self.state
-        assert state is not None
-        if set(self.disk) != set(state.leases):
-            raise Violation("the record differs from the state")
-        for device in self.devices.values():
-            granted = sum(lease.bytes for lease in state.leases.values() if lease.device == device.id)
-            if granted > device.budget:
-                raise Violation(f"{granted} of {device.budget} granted on {device.id}")
-        for lease in state.leases.values():
-            old = before.leases.get(lease.lease_id)
-            if old is not None and old.quarantine is not None and lease.quarantine is None:
-                raise Violation(f"{lease.lease_id} was revived")
-            if not lease.confirmed and lease.stream is None:
-                raise Violation(f"{lease.lease_id} was offered to nobody")
-        streams = [lease.stream for lease in state.leases.values() if lease.stream is not None]
-        if len(streams) != len(set(streams)) or set(streams) & set(state.waiters):
-            raise Violation("two claims on one stream")
-        if len(state.waiters) > state.policy.queue_bound:
-            raise Violation("the queue is too long")
-        self._check_waits(state)
-
-    def _check_waits(self, state: State) -> None:
-        for stream in list(self.waiting_since):
-            if stream not in state.waiters:
-                waited = self.now - self.waiting_since.pop(stream)
-                self.report.longest_wait_s = max(self.report.longest_wait_s, waited)
-        for stream in state.waiters:
-            waited = self.now - self.waiting_since.setdefault(stream, self.now)
-            if waited > LONGEST_WAIT_S:
-                raise Violation(f"stream {stream} has waited for {waited:.0f} s")
-
-    def check_memory(self) -> None:
-        """The truth: what processes have loaded, and what those that may still use it believe to hold."""
-        for device in self.devices.values():
-            loaded = sum(holder.memory for holder in self.holders if holder.device == device.id)
-            if loaded > device.budget:
-                raise Violation(f"{loaded} of {device.budget} loaded on {device.id}")
-            believed = sum(
-                holder.bytes for holder in self.holders if holder.device == device.id and holder.may_use_device()
-            )
-            if believed > device.budget:
-                raise Violation(f"{believed} of {device.budget} in use on {device.id}")
 
     def run(self, steps: int) -> Report:
         """Lets that many things happen.
 
         Raises:
-            Violation: at the first that must not.
+            Violation: at the first that must not; `report.steps` says how far it came.
         """
-        for _ in range(steps):
+        devices = tuple(self.devices.values())
+        for self.report.steps in range(1, steps + 1):
             self.now, _, action = heapq.heappop(self._heap)
             action()
-            self.check_memory()
-        self.report.steps, self.report.seconds = steps, self.now
+            check_memory(devices, self.holders)
+        self.report.seconds = self.now
+        self.report.longest_wait_s = self.waits.longest_s
         return self.report
 
 
-# Everybody ahead may hold until its batch, its deadline and its stop are over.
-LONGEST_WAIT_S: Final = (
-    HOLDERS * (POLICY.batch_s + POLICY.busy_deadline_s + POLICY.idle_deadline_s + POLICY.ttl_s + LONGEST_PAUSE_S)
-    + 2 * POLICY.ageing_s
-    + LONGEST_ABSENCE_S
-    + POLICY.grace_s
-)
+def _in_words(event: Event) -> str:
+    """An event on one line."""
+    match event:
+        case events.Acquire(stream=stream, request=request):
+            sizes = " or ".join(str(footprint.bytes) for footprint in request.footprints)
+            return f"{request.tenant} asks on stream {stream} for {sizes}, {request.priority.name} priority"
+        case events.Resume(stream=stream, tenant=tenant, resume_token=token):
+            return f"{tenant} takes its lease up again on stream {stream} with token {token}"
+        case events.ProcessGone(process=process):
+            return f"process {process.pid} has ended"
+        case _:
+            return str(event)
 
 
 def simulate(seed: int, steps: int, step: Step = core.step) -> Report:
@@ -392,6 +374,6 @@ def simulate(seed: int, steps: int, step: Step = core.step) -> Report:
         Violation: when something happened that must not; the text names it and the seed repeats it.
     """
     try:
-        return World(seed, step).run(steps)
+        return World(seed, step, fate=Fate(seed)).run(steps)
     except Violation as violation:
-        raise Violation(f"seed {seed}: {violation}") from violation
+        raise Violation(violation.law, f"{violation.text} (seed {seed})") from violation

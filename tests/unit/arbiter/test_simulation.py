@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 from milimo_arbiter import core, events, memory, plan, transition
 from milimo_arbiter.simulation import LONGEST_WAIT_S, Violation, simulate
+from milimo_arbiter.simulation.__main__ import main, schedule
+from milimo_arbiter.simulation.shrink import attempt, shrunk
 from milimo_arbiter.state import Quarantine, Sample, State
 
 if TYPE_CHECKING:
@@ -46,6 +48,28 @@ def test_100_000_random_steps_hold_all_laws() -> None:
 
 def test_a_seed_repeats_its_world() -> None:
     assert simulate(3, 2_000) == simulate(3, 2_000)
+
+
+@pytest.mark.parametrize("law", ["granted bytes", "fencing"])
+def test_a_schedule_that_breaks_a_law_is_shrunk_to_what_it_takes(law: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    (overcommit if law == "granted bytes" else reuse_tokens)(monkeypatch)
+    failure = attempt(0, 5_000)
+    assert failure is not None
+    assert failure.law == law
+    least = shrunk(failure)
+    assert least.law == law
+    assert least.steps <= failure.steps
+    assert len(least.troubles) < min(4, len(failure.troubles))
+    assert attempt(0, least.steps, keep=least.troubles) == least
+    for trouble in least.troubles:
+        other = attempt(0, least.steps, keep=set(least.troubles) - {trouble})
+        assert other is None or other.law != law, "none of what is left can be left out"
+    assert any("granted" in line for line in schedule(least))
+
+
+def test_the_command_says_what_it_has_done(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--seed", "7", "--steps", "300"]) == 0
+    assert capsys.readouterr().out == "300 steps in 1 worlds, seeds 7 to 7: every law held\n"
 
 
 def overcommit(patch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,8 @@
+"""The arbiter's rules in a world where everything goes wrong. A tool: the arbiter itself does not import it."""
+
+from __future__ import annotations
+
+from milimo_arbiter.simulation.laws import Violation
+from milimo_arbiter.simulation.world import LONGEST_WAIT_S, Report, simulate
+
+__all__ = ["LONGEST_WAIT_S", "Report", "Violation", "simulate"]
