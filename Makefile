@@ -44,7 +44,8 @@ down: $(VENV)/.installed  ## stops it
 
 # --- checking --------------------------------------------------------------------------------------------------------
 
-test: test-python test-typescript  ## all tests, about ten minutes on two cores
+# The Python tests run the README's TypeScript too.
+test: clients/typescript/node_modules/.installed test-python test-typescript  ## all tests, about ten minutes on two cores
 
 test-python: $(VENV)/.installed
 	$(TEST_ENVIRONMENT) $(BIN)/python -m milimo_tiny --out var/models
