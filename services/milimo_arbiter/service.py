@@ -89,7 +89,9 @@ class MemoryArbiterService(arbiter_pb2_grpc.MemoryArbiterServicer):
             return events.Resume(
                 stream=stream.number, tenant=acquire.tenant, resume_token=acquire.resume_token, process=process
             )
-        return events.Acquire(stream=stream.number, request=request_of(acquire, process, secrets.token_urlsafe(18)))
+        return events.Acquire(
+            stream=stream.number, request=request_of(acquire, process, acquire.acquire_id or secrets.token_urlsafe(18))
+        )
 
     async def GetStatus(
         self,

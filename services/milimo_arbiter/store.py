@@ -13,12 +13,15 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from milimo_arbiter.effects import Forget, Save
-from milimo_arbiter.state import Lease, ProcessIdentity, Quarantine
+from milimo_arbiter.effects import Forget, ForgetParking, Learn, Save, SaveParking
+from milimo_arbiter.learning import PEAKS
+from milimo_arbiter.state import Lease, Parking, Peak, ProcessIdentity, Quarantine, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from milimo_arbiter.effects import Change
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS boot (id TEXT NOT NULL) STRICT;
@@ -40,6 +43,24 @@ CREATE TABLE IF NOT EXISTS lease (
     quarantine_reason TEXT,
     released INTEGER NOT NULL
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS parking (
+    tenant TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    start_ticks INTEGER NOT NULL,
+    pid_namespace INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (tenant, pid, start_ticks, pid_namespace)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS peak (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    model TEXT NOT NULL,
+    footprint TEXT NOT NULL,
+    width INTEGER NOT NULL,
+    height INTEGER NOT NULL,
+    frames INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    UNIQUE (model, footprint, width, height, frames)
+) STRICT;
 CREATE TABLE IF NOT EXISTS answer (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     request_id TEXT NOT NULL UNIQUE,
@@ -81,6 +102,8 @@ class Record:
     leases: Mapping[str, Lease]
     tokens: Mapping[str, int]
     answers: Mapping[str, Answer]
+    parked: Mapping[tuple[str, ProcessIdentity], Parking]
+    peaks: Mapping[tuple[Workload, str], int]
 
 
 class LeaseStore:
@@ -117,6 +140,7 @@ class LeaseStore:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute("DELETE FROM boot")
             self._connection.execute("DELETE FROM lease")
+            self._connection.execute("DELETE FROM parking")
             self._connection.execute("INSERT INTO boot VALUES (?)", (boot_id,))
             self._connection.execute("COMMIT")
         leases = [_lease(row, now, wall) for row in self._connection.execute("SELECT * FROM lease")]
@@ -125,9 +149,29 @@ class LeaseStore:
             request_id: Answer(request_id=request_id, request_hash=request_hash, response=response)
             for request_id, request_hash, response in self._connection.execute(query)
         }
-        return Record(leases={lease.lease_id: lease for lease in leases}, tokens=dict(self._tokens), answers=answers)
+        query = "SELECT tenant, pid, start_ticks, pid_namespace, bytes FROM parking"
+        parked = [
+            Parking(
+                tenant=tenant,
+                process=ProcessIdentity(pid=pid, start_ticks=ticks, pid_namespace=namespace),
+                bytes=size,
+            )
+            for tenant, pid, ticks, namespace, size in self._connection.execute(query)
+        ]
+        query = "SELECT model, width, height, frames, footprint, bytes FROM peak ORDER BY number"
+        peaks = {
+            (Workload(model=model, width=width, height=height, frames=frames), footprint): size
+            for model, width, height, frames, footprint, size in self._connection.execute(query)
+        }
+        return Record(
+            leases={lease.lease_id: lease for lease in leases},
+            tokens=dict(self._tokens),
+            answers=answers,
+            parked={(one.tenant, one.process): one for one in parked},
+            peaks=peaks,
+        )
 
-    def apply(self, changes: Sequence[Save | Forget | Answer], *, now: float, wall: float) -> None:
+    def apply(self, changes: Sequence[Change | Answer], *, now: float, wall: float) -> None:
         """Records the changes in one transaction, which is on the disk when this returns if a token rises by it."""
         rising: dict[str, int] = {}
         for change in changes:
@@ -142,6 +186,14 @@ class LeaseStore:
                         self._save(change.lease, now, wall)
                     case Forget():
                         self._connection.execute("DELETE FROM lease WHERE lease_id = ?", (change.lease_id,))
+                    case SaveParking(parking=parking):
+                        row = (*_key(parking), parking.bytes)
+                        self._connection.execute("INSERT OR REPLACE INTO parking VALUES (?, ?, ?, ?, ?)", row)
+                    case ForgetParking(parking=parking):
+                        where = "tenant = ? AND pid = ? AND start_ticks = ? AND pid_namespace = ?"
+                        self._connection.execute(f"DELETE FROM parking WHERE {where}", _key(parking))  # noqa: S608
+                    case Learn(peak=peak):
+                        self._learn(peak)
                     case Answer():
                         self._keep(change)
             self._connection.executemany("INSERT OR REPLACE INTO token VALUES (?, ?)", rising.items())
@@ -180,6 +232,15 @@ class LeaseStore:
             ),
         )
 
+    def _learn(self, peak: Peak) -> None:
+        one = peak.workload
+        self._connection.execute(
+            "INSERT OR REPLACE INTO peak (model, footprint, width, height, frames, bytes) VALUES (?, ?, ?, ?, ?, ?)",
+            (one.model, peak.footprint, one.width, one.height, one.frames, peak.bytes),
+        )
+        oldest = "DELETE FROM peak WHERE number NOT IN (SELECT number FROM peak ORDER BY number DESC LIMIT ?)"
+        self._connection.execute(oldest, (PEAKS,))
+
     def _keep(self, answer: Answer) -> None:
         self._connection.execute(
             "INSERT INTO answer (request_id, request_hash, response) VALUES (?, ?, ?)",
@@ -191,6 +252,11 @@ class LeaseStore:
     def close(self) -> None:
         """Closes the file."""
         self._connection.close()
+
+
+def _key(parking: Parking) -> tuple[str, int, int, int]:
+    process = parking.process
+    return parking.tenant, process.pid, process.start_ticks, process.pid_namespace
 
 
 def _lease(row: tuple[object, ...], now: float, wall: float) -> Lease:
