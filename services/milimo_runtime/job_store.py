@@ -274,11 +274,6 @@ class JobStore:
             session.execute(delete(AssetRow).where(AssetRow.job_id == job_id))
             return removed
 
-    def request_cancel(self, job_id: str, *, keep_partial: bool) -> Job:
-        """Marks the job as to be cancelled; one that has ended stays as it is. Raises NotFound."""
-        with self.database.write() as session:
-            return request_cancel(session, job_id, keep_partial=keep_partial)
-
     def retry(self, job_id: str, *, request_id: str) -> tuple[Job, bool]:
         """A new job with the same request.
 
@@ -324,11 +319,6 @@ class JobStore:
         """Removes jobs and their events; their assets stay."""
         with self.database.write() as session:
             session.execute(delete(JobRow).where(JobRow.id.in_(job_ids)))
-
-    def delete(self, job_id: str) -> None:
-        """Removes an ended job and its events; its assets stay. Raises NotFound, FailedPrecondition."""
-        with self.database.write() as session:
-            delete_job(session, job_id)
 
 
 def request_cancel(session: Session, job_id: str, *, keep_partial: bool) -> Job:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from milimo.v1 import arbiter_pb2, arbiter_pb2_grpc
 from milimo_runtime.lease_stream import arbiter_channel
+from milimo_runtime.registry import ModelFootprint, write_manifest
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     import grpc.aio
 
 BUDGET = 1_000
+# Bytes that the model of recovery_worker.py asks for.
+FOOTPRINT = 600
 TTL_S = 2.0
 
 
@@ -91,6 +94,18 @@ def free_port() -> int:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
         return port
+
+
+@pytest.fixture
+def film_home(tmp_path: Path) -> Path:
+    """A home folder with the model of recovery_worker.py, which has no weights."""
+    home = tmp_path / "home"
+    model = home / "models/test/film"
+    model.mkdir(parents=True)
+    manifest = dict.fromkeys(("checkpoint", "license", "note", "advice"), "")
+    manifest |= {"name": "film", "family": "test", "purpose": "image"}
+    write_manifest(model, manifest, footprints=[ModelFootprint(name="float32", bytes=FOOTPRINT)])
+    return home
 
 
 @pytest.fixture

@@ -6,10 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from milimo_runtime.job_store import JobStore
-from milimo_runtime.registry import ModelFootprint, write_manifest
 from milimo_storyboard.job_relay import JobRelay
 
-from .studio import FOOTPRINT, Studio
+from .studio import Studio
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 async def studio(
-    tmp_path: Path,
+    film_home: Path,
     database_url: str,
     database: Database,
     project: str,
@@ -29,22 +28,9 @@ async def studio(
     service_process: Callable[..., AbstractAsyncContextManager[Any]],
     free_address: Callable[[], str],
 ) -> AsyncIterator[Studio]:
-    home = tmp_path / "home"
-    model = home / "models/test/film"
-    model.mkdir(parents=True)
-    manifest = {
-        "name": "film",
-        "family": "test",
-        "purpose": "image",
-        "checkpoint": "",
-        "license": "",
-        "note": "",
-        "advice": "",
-    }
-    write_manifest(model, manifest, footprints=[ModelFootprint(name="float32", bytes=FOOTPRINT)])
     async with arbiter_process() as arbiter:
         made = Studio(
-            home=home,
+            home=film_home,
             database_url=database_url,
             arbiter=arbiter,
             start_process=service_process,

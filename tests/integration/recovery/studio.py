@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from milimo.v1 import image_pb2, image_pb2_grpc, jobs_pb2
 from milimo_runtime.channels import open_channel
+from milimo_runtime.job_store import request_cancel
 from milimo_runtime.jobs import JobEvent, JobState, StateChanged
 from sqlalchemy import create_engine, text
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 60.0
 PROGRAM = str(Path(__file__).parents[1] / "recovery_worker.py")
-FOOTPRINT = 600
 ONLY_SQLITE = pytest.mark.parametrize("database_url", ["sqlite"], indirect=True)
 
 
@@ -83,6 +83,10 @@ class Studio:
         )
         answer = await image_pb2_grpc.ImageServiceStub(self.channel).SubmitImage(request, timeout=PATIENCE_S)
         return answer.job.id
+
+    def cancel(self, job_id: str, *, keep_partial: bool) -> None:
+        with self.store.database.write() as session:
+            request_cancel(session, job_id, keep_partial=keep_partial)
 
     def engine_files(self) -> Sequence[Path]:
         """Where the engine keeps its records on SQLite."""

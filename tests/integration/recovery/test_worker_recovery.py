@@ -84,7 +84,7 @@ async def test_cancelling_while_it_waits_and_while_it_runs(studio: Studio, relay
     await watching[waiting].until(lambda event: event.HasField("queue_position"))
     for job_id in (waiting, running):
         started = time.monotonic()
-        studio.store.request_cancel(job_id, keep_partial=False)
+        studio.cancel(job_id, keep_partial=False)
         await relay.notify(studio.address, job_id)
         await watching[job_id].end()
         assert time.monotonic() - started < 3
@@ -97,7 +97,7 @@ async def test_cancelling_while_it_waits_and_while_it_runs(studio: Studio, relay
         partly = await studio.submit("one", "two", hold="two")
         await held(relay, partly)
         [stored] = studio.store.get(partly).assets
-        studio.store.request_cancel(partly, keep_partial=keep)
+        studio.cancel(partly, keep_partial=keep)
         await relay.notify(studio.address, partly)
         await watch(relay, partly).end()
         whole(studio.store, partly, end=JobState.CANCELLED)
@@ -116,7 +116,7 @@ async def test_cancelling_while_it_waits_and_while_it_runs(studio: Studio, relay
     await other.busy("film", 0)
     queued = await studio.submit("one")
     await studio.arbiter.until(lambda status: any(entry.tenant == "image" for entry in status.queue))
-    studio.store.request_cancel(queued, keep_partial=False)
+    studio.cancel(queued, keep_partial=False)
     await relay.notify(studio.address, queued)
     await watch(relay, queued).end()
     whole(studio.store, queued, end=JobState.CANCELLED)
@@ -151,7 +151,7 @@ async def test_a_stopped_worker_leaves_its_job_for_the_next(studio: Studio, rela
     assert not studio.store.get(job_id).state.final
     await studio.arbiter.until(lambda status: not status.leases and not status.queue)
     # One that was cancelled meanwhile ends without having begun.
-    studio.store.request_cancel(waiting, keep_partial=False)
+    studio.cancel(waiting, keep_partial=False)
 
     studio.go()
     await studio.start()

@@ -17,7 +17,6 @@ from milimo_runtime.channels import open_channel
 from milimo_runtime.lease import acquire
 from milimo_runtime.lease_terms import Claim, Grade
 from milimo_runtime.metrics import INSTRUMENTS as OF_WORKERS
-from milimo_runtime.registry import ModelFootprint, write_manifest
 
 from .collector import PROMPTLY, Collector, Span, running_collector
 
@@ -102,7 +101,7 @@ class Studio:
 
 @pytest.fixture
 async def studio(
-    tmp_path: Path,
+    film_home: Path,
     database_url: str,
     project: str,
     collector: Collector,
@@ -110,17 +109,11 @@ async def studio(
     service_process: Callable[..., AbstractAsyncContextManager[Any]],
     free_address: Callable[[], str],
 ) -> AsyncIterator[Studio]:
-    home = tmp_path / "home"
-    model = home / "models/test/film"
-    model.mkdir(parents=True)
-    manifest = dict.fromkeys(("checkpoint", "license", "note", "advice"), "")
-    manifest |= {"name": "film", "family": "test", "purpose": "image"}
-    write_manifest(model, manifest, footprints=[ModelFootprint(name="float32", bytes=FOOTPRINT)])
     async with arbiter_process() as arbiter, contextlib.AsyncExitStack() as stack:
         settings = {
-            "MILIMO_HOME": home,
+            "MILIMO_HOME": film_home,
             "MILIMO_DATABASE_URL": database_url,
-            "MILIMO_MODELS_DIR": home / "models",
+            "MILIMO_MODELS_DIR": film_home / "models",
             "MILIMO_MODEL_FAMILY": "test",
             "MILIMO_DEVICE": "cpu",
             "MILIMO_ARBITER_ADDRESS": arbiter.address,
@@ -131,7 +124,7 @@ async def studio(
             "MILIMO_OTLP_ENDPOINT": collector.endpoint,
             "FILM_VERSION": "1",
         }
-        made = Studio(settings=settings, project=project, home=home, start_process=service_process, stack=stack)
+        made = Studio(settings=settings, project=project, home=film_home, start_process=service_process, stack=stack)
         await made.start_worker()
         yield made
 

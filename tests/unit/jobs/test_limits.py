@@ -6,53 +6,18 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from milimo_runtime.assets import Asset, AssetKind, artefact_id
-from milimo_runtime.database import Database, now
+from milimo_runtime.database import Database
 from milimo_runtime.errors import ResourceExhausted
 from milimo_runtime.job_store import JobStore
-from milimo_runtime.jobs import Job, JobKind, JobState, NewJob, Subject
+from milimo_runtime.jobs import JobKind, JobState, NewJob, Subject
+
+from .requests import REQUEST, asset_of, submit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     Recorded = Callable[[], AbstractContextManager[list[tuple[str, Any]]]]
-
-REQUEST = "5d0fcd3c-6f0e-4a6a-8a3f-0d2f9a5fbd0c"
-
-
-def submit(store: JobStore, project: str, request_id: str = "") -> Job:
-    new = NewJob(
-        kind=JobKind.VIDEO,
-        subject=Subject(project_id=project),
-        parameters={},
-        request_id=request_id,
-        request_hash="a",
-    )
-    return store.submit(new, service="video", worker_address="127.0.0.1:1")[0]
-
-
-def asset_of(job: Job, artefact: str) -> Asset:
-    return Asset(
-        id=artefact_id(job.id, artefact),
-        project_id=job.subject.project_id,
-        kind=AssetKind.VIDEO,
-        name="a red ball",
-        media_type="video/mp4",
-        width=64,
-        height=32,
-        num_frames=9,
-        fps=25.0,
-        duration_seconds=0.36,
-        bytes=1234,
-        sha256="00",
-        key="k",
-        thumbnail_key="t",
-        created_at=now(),
-        job_id=job.id,
-        artefact=artefact,
-        parameters={"seed": 7},
-    )
 
 
 def test_a_service_takes_in_so_many_jobs_and_no_more(database: Database, project: str) -> None:

@@ -7,26 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from milimo_runtime.errors import NotFound
 from milimo_runtime.job_store import JobStore
-from milimo_runtime.jobs import Job, JobKind, JobState, NewJob, Subject
+from milimo_runtime.jobs import Job, JobState
+
+from .requests import REQUEST, delete_job, submit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     Recorded = Callable[[], AbstractContextManager[list[tuple[str, Any]]]]
-
-REQUEST = "5d0fcd3c-6f0e-4a6a-8a3f-0d2f9a5fbd0c"
-
-
-def submit(store: JobStore, project: str, request_id: str = "") -> Job:
-    new = NewJob(
-        kind=JobKind.VIDEO,
-        subject=Subject(project_id=project),
-        parameters={},
-        request_id=request_id,
-        request_hash="a",
-    )
-    return store.submit(new, service="video", worker_address="127.0.0.1:1")[0]
 
 
 def ended(store: JobStore, project: str, state: JobState = JobState.SUCCEEDED) -> Job:
@@ -44,7 +33,7 @@ def test_a_repeat_finds_its_job_as_it_stands_until_that_is_deleted(store: JobSto
     assert found is not None
     assert (found.id, found.state) == (job.id, JobState.SUCCEEDED)
     assert store.repeated("", "a") is None
-    store.delete(job.id)
+    delete_job(store, job.id)
     for ask in (lambda: submit(store, project, REQUEST), lambda: store.repeated(REQUEST, "a")):
         with pytest.raises(NotFound) as caught:
             ask()
@@ -54,7 +43,7 @@ def test_a_repeat_finds_its_job_as_it_stands_until_that_is_deleted(store: JobSto
 def test_a_repeated_retry_finds_the_new_job_also_when_the_old_one_is_gone(store: JobStore, project: str) -> None:
     job = ended(store, project)
     retry, _ = store.retry(job.id, request_id=REQUEST)
-    store.delete(job.id)
+    delete_job(store, job.id)
     again, created = store.retry(job.id, request_id=REQUEST)
     assert (again.id, created) == (retry.id, False)
     with pytest.raises(NotFound):

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
-from milimo_runtime.assets import Asset, AssetKind, artefact_id, new_id
+from milimo_runtime.assets import Asset, new_id
 from milimo_runtime.database import Database, now
 from milimo_runtime.errors import AlreadyExists, FailedPrecondition, InvalidArgument, NotFound, OutOfRange
 from milimo_runtime.job_store import JobStore, JobTakenOver
@@ -30,44 +29,10 @@ from milimo_runtime.paging import Place, place_of
 from milimo_runtime.schema import AssetRow, ProjectRow
 from sqlalchemy import func, select
 
+from .requests import REQUEST, asset_of, delete_job, request_cancel, submit
+
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-REQUEST = "5d0fcd3c-6f0e-4a6a-8a3f-0d2f9a5fbd0c"
-
-
-def submit(store: JobStore, project: str, request_id: str = "", request_hash: str = "a", **changes: object) -> Job:
-    new = NewJob(
-        kind=JobKind.VIDEO,
-        subject=Subject(project_id=project, shot_id="shot"),
-        parameters={"prompt": "a red ball", "seed": 7},
-        request_id=request_id,
-        request_hash=request_hash,
-    )
-    return store.submit(replace(new, **changes), service="video", worker_address="127.0.0.1:1")[0]
-
-
-def asset_of(job: Job, artefact: str) -> Asset:
-    return Asset(
-        id=artefact_id(job.id, artefact),
-        project_id=job.subject.project_id,
-        kind=AssetKind.VIDEO,
-        name="a red ball",
-        media_type="video/mp4",
-        width=64,
-        height=32,
-        num_frames=9,
-        fps=25.0,
-        duration_seconds=0.36,
-        bytes=1234,
-        sha256="00",
-        key="k",
-        thumbnail_key="t",
-        created_at=now(),
-        job_id=job.id,
-        artefact=artefact,
-        parameters={"seed": 7},
-    )
 
 
 def sequences(store: JobStore, job_id: str) -> list[int]:
@@ -152,7 +117,7 @@ def test_nothing_follows_a_final_state(store: JobStore, project: str, state: Job
     ):
         with pytest.raises(JobTakenOver):
             change()
-    assert store.request_cancel(job.id, keep_partial=True).cancel_requested is False
+    assert request_cancel(store, job.id, keep_partial=True).cancel_requested is False
     assert sequences(store, job.id) == before
     assert store.get(job.id).assets == ()
 
@@ -235,7 +200,7 @@ def test_events_of_many_writers_have_neither_gap_nor_repeat(store: JobStore, pro
     def write() -> None:
         for number in range(10):
             store.append(job.id, 1, Notice(code="N", text=str(number)))
-            store.request_cancel(job.id, keep_partial=False)
+            request_cancel(store, job.id, keep_partial=False)
 
     threads = [threading.Thread(target=write) for _ in range(4)]
     for thread in threads:
@@ -251,7 +216,7 @@ def test_a_job_needs_its_project(store: JobStore) -> None:
         submit(store, "nowhere")
 
 
-@pytest.mark.parametrize("ask", [JobStore.get, JobStore.events, JobStore.delete])
+@pytest.mark.parametrize("ask", [JobStore.get, JobStore.events, delete_job])
 def test_unknown_jobs_are_not_found(store: JobStore, ask: Callable[[JobStore, str], object]) -> None:
     with pytest.raises(NotFound) as caught:
         ask(store, "nowhere")
@@ -259,7 +224,7 @@ def test_unknown_jobs_are_not_found(store: JobStore, ask: Callable[[JobStore, st
     with pytest.raises(JobTakenOver):
         store.begin_attempt("nowhere")
     with pytest.raises(NotFound):
-        store.request_cancel("nowhere", keep_partial=False)
+        request_cancel(store, "nowhere", keep_partial=False)
 
 
 def test_reading_on_shows_job_and_events_of_one_moment(store: JobStore, project: str) -> None:
@@ -276,7 +241,7 @@ def test_reading_on_shows_job_and_events_of_one_moment(store: JobStore, project:
 
 def test_cancelling_is_a_wish(store: JobStore, project: str) -> None:
     job = submit(store, project)
-    wished = store.request_cancel(job.id, keep_partial=True)
+    wished = request_cancel(store, job.id, keep_partial=True)
     assert (wished.cancel_requested, wished.keep_partial, wished.state) == (True, True, JobState.QUEUED)
     assert sequences(store, job.id) == [1]
     assert store.begin_attempt(job.id)[0].cancel_requested
@@ -291,7 +256,7 @@ def test_what_a_cancelled_job_has_stored_goes_unless_it_is_to_be_kept(
     for made in (job, other):
         store.begin_attempt(made.id)
         assets.append(store.commit_artefact(made.id, 1, asset_of(made, "one"), fraction=0.5)[0])
-    store.request_cancel(job.id, keep_partial=keep)
+    request_cancel(store, job.id, keep_partial=keep)
     assert list(store.remove_partial(job.id, 1)) == ([] if keep else [assets[0]])
     assert list(store.get(job.id).assets) == ([assets[0]] if keep else [])
     assert list(store.get(other.id).assets) == [assets[1]]
@@ -325,11 +290,11 @@ def test_retrying_makes_a_new_job_of_the_same_request(store: JobStore, project: 
 def test_deleting_keeps_the_results(store: JobStore, database: Database, project: str) -> None:
     job = submit(store, project)
     with pytest.raises(FailedPrecondition):
-        store.delete(job.id)
+        delete_job(store, job.id)
     begun, _ = store.begin_attempt(job.id)
     asset, _ = store.commit_artefact(job.id, begun.attempt, asset_of(job, "video"), fraction=1.0)
     store.finish(job.id, begun.attempt, JobState.SUCCEEDED)
-    store.delete(job.id)
+    delete_job(store, job.id)
     with pytest.raises(NotFound):
         store.get(job.id)
     with database.read() as session:
@@ -359,7 +324,7 @@ def test_a_list_is_paged_newest_first(store: JobStore, new_project: Callable[[],
             # The last job of a page may be gone when the next page is asked for.
             begun, _ = store.begin_attempt(found[-1])
             store.finish(found[-1], begun.attempt, JobState.CANCELLED)
-            store.delete(found[-1])
+            delete_job(store, found[-1])
     assert found == list(reversed(ids))
     assert len(store.list(states=[JobState.SUCCEEDED], limit=10)) == 1
     assert len(store.list(service="image", limit=10)) == 0
