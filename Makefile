@@ -49,7 +49,7 @@ test: clients/typescript/node_modules/.installed test-python test-typescript  ##
 
 test-python: $(VENV)/.installed
 	$(TEST_ENVIRONMENT) $(BIN)/python -m milimo_tiny --out var/models
-	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest
+	$(TEST_ENVIRONMENT) $(BIN)/python -m pytest --numprocesses=2
 
 test-typescript: $(VENV)/.installed clients/typescript/node_modules/.installed
 	$(TEST_ENVIRONMENT) $(BIN)/python -m milimo_tiny --out var/models

@@ -27,6 +27,19 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 30.0
 
+# Folders whose tests share something that takes long to make (a mesh, loaded models): they run in one process, those of
+# every other file together too.
+TOGETHER = ("acceptance", "integration/image_engine", "integration/video_engine")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tells the parallel run which tests belong to one process."""
+    here = Path(__file__).parent
+    for item in items:
+        path = item.path.relative_to(here)
+        group = next((folder for folder in TOGETHER if path.is_relative_to(folder)), str(path))
+        item.add_marker(pytest.mark.xdist_group(group))
+
 
 # --- databases -------------------------------------------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from google.rpc import code_pb2
 from milimo_arbiter.effects import Refusal
 from milimo_arbiter.messages import error_of
-from milimo_runtime import device, errors, interceptors, job_run, statuses, worker
+from milimo_runtime import device, errors, interceptors, job_run, out_of_memory, statuses, worker
 from milimo_runtime.errors import MilimoError
 
 if TYPE_CHECKING:
@@ -30,9 +30,9 @@ _HTTP: Final[Mapping[str, int]] = {
 }
 # Reasons that have no class of their own, whose docstring would say what they mean to a caller.
 _MEANINGS: Final[Mapping[str, str]] = {
+    "EXTERNAL_UNKNOWN": "A program that is no tenant holds memory, and does not say how much.",
     "INTERNAL": "An error of the server: the logs have it under `metadata.error_id`.",
     "JOBS_RUNNING": "Jobs of the project have not ended: cancel them first.",
-    "PARKING_DISABLED": "No host memory is lent for parked weights.",
     "IMAGE_TOO_LARGE": "More pixels than are accepted.",
     "IMAGE_FORMAT_UNSUPPORTED": "Not a PNG, JPEG or WebP image.",
     "IMAGE_DAMAGED": "The image is damaged or cut off.",
@@ -75,7 +75,7 @@ def reasons(root: Path) -> Mapping[tuple[str, str], str]:
 
 
 def _classes() -> Iterator[tuple[str, type[MilimoError]]]:
-    for module in (device, errors, interceptors, job_run, worker):
+    for module in (device, errors, interceptors, job_run, out_of_memory, worker):
         for name, value in vars(module).items():
             if isinstance(value, type) and issubclass(value, MilimoError) and value is not MilimoError:
                 yield name, value

@@ -3,6 +3,7 @@
 model_index.json   is_distilled
 transformer/       Flux2Transformer2DModel, 1 double + 1 single block
 vae/               AutoencoderKLFlux2, 8 × 8 pixels per latent as the real one
+ae.safetensors     the same weights by the names of FLUX.2's own code
 text_encoder/      Qwen3ForCausalLM, 4 layers, of which the first three are used (layers 1, 2, 3)
 tokenizer/         Qwen2TokenizerFast, byte-level BPE with Qwen3's chat template
 scheduler/         FlowMatchEulerDiscreteScheduler with FLUX.2's shifts
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from milimo_runtime.vision_ops import prepare_torchvision
 
+from milimo_tiny.flux2_native import write_native_autoencoder
 from milimo_tiny.vocabulary import byte_level_bpe
 
 if TYPE_CHECKING:
@@ -100,6 +102,7 @@ def write_flux2(root: Path, seed: int = 0, *, is_distilled: bool = True) -> None
         )
     transformer.save_pretrained(root / "transformer")
     vae.save_pretrained(root / "vae")
+    write_native_autoencoder(root, root / "vae")
     text_encoder.save_pretrained(root / "text_encoder")
     FlowMatchEulerDiscreteScheduler(
         shift=3.0,

@@ -7,6 +7,7 @@ Pure: no gRPC, no database, no clock. The numbers below stand beside the code th
     0.2  a lease that was not renewed within the TTL is lost: an offer never answered is free again, anything else is
          quarantined
     0.3  a holder that let a reclaim's deadline pass loses its lease if somebody waits; otherwise the wish is forgotten
+    0.4  one that lost its lease so, and has not released since, is killed, if the policy says when
 
   1  A stream asks for a lease
     1.1  a stream asks once; a second time is refused
@@ -17,6 +18,9 @@ Pure: no gRPC, no database, no clock. The numbers below stand beside the code th
     1.6  resume, token of another tenant or process: refused
     1.7  resume of a quarantined lease: it stays lost; the stream hears it and may release
     1.8  resume otherwise: the holder is back, with the same fencing token; an older stream of the lease is closed
+    1.9  a repeated request that was granted before: as a resume of that lease
+    1.11 what a program holds that is no tenant is not known, on every device that would do: refused
+    1.10 a repeated request that waits: it keeps its place, on the new stream; the older one is closed
 
   2  A holder speaks
     2.1  it has no lease: it hears that the lease is over
@@ -26,11 +30,14 @@ Pure: no gRPC, no database, no clock. The numbers below stand beside the code th
     2.5  idle: the turn is over; an asked holder gets its idle deadline
     2.6  busy: a turn begins; while somebody waits for the batch to end, it counts
     2.7  release: the bytes are free at once where only holders measure, else in quarantine until rule 5
+    2.8  park: host memory as asked for if there is as much, else what it had; it outlives the lease
+    2.9  the end of a turn with a measured peak: the next request for the same counts with it, see `learning`
+    2.10 how long the turn took: the next of its kind is expected to take as long, see `forecast`
 
   3  Something is gone
     3.1  the stream of a waiter: the request is removed
     3.2  the stream of an offer that was not confirmed: the grant is taken back
-    3.3  the stream of a holder: it may resume until the TTL ends, and keeps its bytes until then
+    3.3  the stream of a holder, of one granted at once too: it may resume until the TTL ends, and keeps its bytes
     3.4  a process: its leases are free, whatever their state, and its requests are removed
 
   4  An operator decides
@@ -40,11 +47,13 @@ Pure: no gRPC, no database, no clock. The numbers below stand beside the code th
 
   5  A device was measured: quarantined bytes that a later sample does not show are free
 
+    5.1  a program that is no tenant was looked at: what it holds is a stranger's; one that has gone need not be asked
+
   6  Nothing is granted during the grace window
 
   7  The queue is served: see `plan.schedule`
 
-  8  Those who still wait are told their place and its reason, when it changed
+  8  Those who still wait are told their place, its reason and the time it will take, when it changed
 """
 
 from __future__ import annotations
@@ -53,12 +62,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from milimo_arbiter.admission import acquire, resume
-from milimo_arbiter.effects import Close, Queued, Refusal, Refuse, Released, Renewed, Revoked, Send
+from milimo_arbiter.effects import Close, Kill, Queued, Refusal, Refuse, Released, Renewed, Revoked, Send
 from milimo_arbiter.events import (
     Acquire,
     Busy,
+    ExternalSeen,
     Heartbeat,
     Idle,
+    Park,
     ProcessGone,
     ReclaimIdle,
     Release,
@@ -69,13 +80,18 @@ from milimo_arbiter.events import (
     StreamEnded,
     Tick,
 )
-from milimo_arbiter.memory import still_there
+from milimo_arbiter.forecast import forecast, is_noticeable
+from milimo_arbiter.learning import learn, learn_length
+from milimo_arbiter.memory import reload_seconds, still_there
+from milimo_arbiter.parking import forget_parked, park, report_parked
 from milimo_arbiter.plan import asked_of, schedule
 from milimo_arbiter.queue import in_order
-from milimo_arbiter.state import Lease, Turn
+from milimo_arbiter.state import External, Lease, Turn
 from milimo_arbiter.transition import Transition
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from milimo_arbiter.effects import Effect
     from milimo_arbiter.events import Event, Message
     from milimo_arbiter.state import State
@@ -90,7 +106,7 @@ def step(state: State, event: Event, now: float) -> tuple[State, tuple[Effect, .
             acquire(change, event)
         case Resume():
             resume(change, event)
-        case Heartbeat() | Shrink() | Idle() | Busy() | Release():
+        case Heartbeat() | Shrink() | Idle() | Busy() | Release() | Park():
             _hear(change, event)
         case StreamEnded():
             _lose_stream(change, event.stream)
@@ -99,12 +115,25 @@ def step(state: State, event: Event, now: float) -> tuple[State, tuple[Effect, .
                 change.free(lease, "freed", "its process has ended")  # 3.4
             for waiter in [one for one in change.state.waiters.values() if one.request.process == event.process]:
                 change.state = change.state.without_waiter(waiter.stream)
+            forget_parked(change, event.process)
         case Revoke():
             _revoke(change, event)
         case ReclaimIdle():
             _reclaim_idle(change, event)
         case Sampled():
             _measure(change, event)
+        case ExternalSeen():  # 5.1
+            earlier = change.state.externals.get(event.name)
+            asked_at = earlier.asked_at if earlier is not None and event.bytes else None
+            seen = External(
+                name=event.name,
+                device=event.device,
+                bytes=event.bytes,
+                busy=event.busy,
+                problem=event.problem,
+                asked_at=asked_at,
+            )
+            change.state = replace(change.state, externals={**change.state.externals, event.name: seen})
         case Tick():
             pass
         case _:
@@ -131,12 +160,25 @@ def _changes_nothing(state: State, event: Event, change: Transition) -> bool:
 
 
 def _pass_time(change: Transition) -> None:
+    for lease in list(change.state.leases.values()):
+        end = lease.quarantine
+        if end is not None and end.kill_at is not None and change.now >= end.kill_at:  # 0.4
+            # Stays on record: an arbiter that dies before it has killed leaves it to the next one.
+            change.put(replace(lease, quarantine=replace(end, kill_at=None)))
+            if lease.process is not None:
+                change.effects.append(Kill(process=lease.process))
+                change.decide("killed", lease, f"it has not released: {end.reason}")
     for lease in [one for one in change.state.leases.values() if one.quarantine is None]:
         if change.now >= lease.expires_at:  # 0.2
             change.take_away(lease, "expired", "it was not renewed in time")
         elif lease.reclaim is not None and change.now >= lease.reclaim.deadline:  # 0.3
             if change.state.waiters:
                 change.take_away(lease, "revoked", f"the deadline has passed: {lease.reclaim.reason}")
+                over = change.state.leases.get(lease.lease_id)
+                wait = change.state.policy.kill_after_s
+                if over is not None and over.quarantine is not None and wait is not None:
+                    late = replace(over.quarantine, kill_at=change.now + wait)
+                    change.save(replace(over, quarantine=late))
             else:
                 change.put(replace(lease, reclaim=None))
 
@@ -174,15 +216,23 @@ def _hear(change: Transition, message: Message) -> None:
                     used=lease.used if message.used is None else message.used,
                 )
             )
+            report_parked(change, lease, message.parked)
             change.send(lease.stream, Renewed(sequence=message.sequence))
         case Shrink():  # 2.4
             _shrink(change, lease, message)
         case Idle():  # 2.5
+            learn(change, lease, message.peak)  # 2.9
+            learn_length(change, lease)  # 2.10
             _end_turn(change, lease)
         case Busy():  # 2.6
+            learn(change, lease, message.peak)
             _begin_turn(change, lease, message)
         case Release():  # 2.7
+            learn(change, lease, message.peak)
+            learn_length(change, lease)
             _release(change, lease)
+        case Park():  # 2.8
+            park(change, lease, message)
         case _:
             assert_never(message)
 
@@ -219,10 +269,17 @@ def _begin_turn(change: Transition, lease: Lease, message: Busy) -> None:
         last = reclaim.asked_at + change.state.policy.busy_deadline_s
         reclaim = replace(reclaim, deadline=max(reclaim.deadline, last))
     begins = lease.turn is None or lease.turn.job_id != message.job_id
+    since: float | None = change.now
+    if lease.turn is not None and (not begins or lease.turn.since is None):
+        # Of what was going on before the arbiter started nobody knows since when.
+        since = lease.turn.since
+    elif begins:
+        learn_length(change, lease)
     change.put(
         replace(
             lease,
-            turn=Turn(job_id=message.job_id, waiting_jobs=message.waiting_jobs),
+            turn=Turn(job_id=message.job_id, waiting_jobs=message.waiting_jobs, since=since),
+            workload=message.workload or lease.workload,
             last_used=change.now,
             reclaim=reclaim,
             turns=lease.turns + 1 if begins and lease.wanted_since is not None else lease.turns,
@@ -279,7 +336,7 @@ def _reclaim_idle(change: Transition, event: ReclaimIdle) -> None:
             and lease.turn is None
             and lease.reclaim is None
         ]
-        for lease in sorted(idle, key=lambda one: (one.reload_seconds(change.state.policy), one.last_used)):  # 4.2
+        for lease in sorted(idle, key=lambda one: (reload_seconds(change.state, one), one.last_used)):  # 4.2
             if wish <= 0:
                 break
             size = min(wish, lease.bytes)
@@ -302,9 +359,10 @@ def _measure(change: Transition, event: Sampled) -> None:
 
 
 def _serve(change: Transition) -> None:
+    plan = None
     if not change.state.waiters:
         wanted: frozenset[str] = frozenset()
-        reasons: dict[int, str] = {}
+        reasons: Mapping[int, str] = {}
     elif change.state.grace_until is not None:  # 6
         wanted = frozenset()
         reasons = dict.fromkeys(change.state.waiters, "the arbiter has restarted and waits for its holders")
@@ -316,16 +374,23 @@ def _serve(change: Transition) -> None:
         for lease_id, (size, waiter) in asked_of(plan.asks).items():
             reason = f"{waiter.request.tenant} waits for {_size(waiter.request.footprints[0].bytes)}"
             change.ask(change.state.leases[lease_id], size, reason)
-        wanted, reasons = plan.wanted, dict(plan.reasons)
+        for name, waiter in plan.evicts.items():
+            change.evict(name, f"{waiter.request.tenant} waits for {_size(waiter.request.footprints[0].bytes)}")
+        wanted, reasons = plan.wanted, plan.reasons
     for lease in [
         one for one in change.state.leases.values() if (one.wanted_since is None) == (one.lease_id in wanted)
     ]:
         change.put(replace(lease, wanted_since=change.now if lease.wanted_since is None else None, turns=0))
+    times = {} if plan is None else forecast(change.state, plan, change.now)
     for position, waiter in enumerate(in_order(change.state), start=1):  # 8
-        reason = reasons.get(waiter.stream, "")
-        if (position, reason) != (waiter.told_position, waiter.told_reason):
-            change.state = change.state.with_waiter(replace(waiter, told_position=position, told_reason=reason))
-            change.send(waiter.stream, Queued(position=position, reason=reason))
+        reason, time = reasons[waiter.stream], times.get(waiter.stream)
+        if (position, reason) != (waiter.told_position, waiter.told_reason) or is_noticeable(
+            waiter.told_time, time, change.now
+        ):
+            told = replace(waiter, told_position=position, told_reason=reason, told_time=time)
+            change.state = change.state.with_waiter(told)
+            eta_s = None if time is None else time - change.now
+            change.send(waiter.stream, Queued(position=position, reason=reason, eta_s=eta_s))
 
 
 def _size(count: int) -> str:

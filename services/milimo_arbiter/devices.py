@@ -15,7 +15,7 @@ from milimo_runtime.identity import pid_namespace, start_ticks
 from milimo_arbiter.state import Device, ProcessIdentity, Sample
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from types import ModuleType
 
     from milimo_arbiter.settings import ArbiterSettings
@@ -89,6 +89,18 @@ def _device(
     if not 0 <= reserve < total:
         raise MemoryMisconfigured(f"{id_} has {total} bytes: a budget of {total - reserve} cannot be lent")
     return Device(id=id_, name=name, total=total, reserve=reserve, driver=driver)
+
+
+def parking_budget(settings: ArbiterSettings, devices: Iterable[Device]) -> int:
+    """Bytes of host memory to lend for parked weights: as configured, or half of what is free now.
+
+    None by default where the devices are host memory themselves: there parking would free nothing.
+    """
+    if settings.arbiter_parking_bytes is not None:
+        return settings.arbiter_parking_bytes
+    if not any(device.driver for device in devices):
+        return 0
+    return min(psutil.virtual_memory().available, host_memory()) // 2
 
 
 def host_memory() -> int:

@@ -7,20 +7,21 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from milimo_arbiter.state import Lease, ProcessIdentity
+    from milimo_arbiter.state import Lease, Parking, Peak, ProcessIdentity
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Queued:
-    """The request waits at `position`; 1 is next."""
+    """The request waits at `position`, 1 is next; it will be served in about `eta_s` seconds, None: not known."""
 
     position: int
     reason: str
+    eta_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Granted:
-    """The lease is offered. It is held from the first heartbeat that is answered."""
+    """As the first reply: the lease is held. After a `Queued`: it is offered, and held from the first `Renewed`."""
 
     lease: Lease
     ttl_s: float
@@ -54,7 +55,14 @@ class Released:
     """The release was recorded."""
 
 
-Reply = Queued | Granted | Renewed | ReclaimRequested | Revoked | Released
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parked:
+    """Bytes of host memory that are the tenant's from now on."""
+
+    bytes: int
+
+
+Reply = Queued | Granted | Renewed | ReclaimRequested | Revoked | Released | Parked
 
 
 class Refusal(StrEnum):
@@ -66,6 +74,7 @@ class Refusal(StrEnum):
     RESUME_TOKEN_FOREIGN = "RESUME_TOKEN_FOREIGN"  # noqa: S105
     SECOND_ACQUIRE = "SECOND_ACQUIRE"
     SHRINK_TOO_LARGE = "SHRINK_TOO_LARGE"
+    EXTERNAL_UNKNOWN = "EXTERNAL_UNKNOWN"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -80,6 +89,20 @@ class Forget:
     """Remove the lease from the record."""
 
     lease_id: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SaveParking:
+    """Record the host memory that a tenant has for parked weights."""
+
+    parking: Parking
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class ForgetParking:
+    """Remove it from the record."""
+
+    parking: Parking
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -114,6 +137,20 @@ class Watch:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Kill:
+    """End this process, if it is still the very one."""
+
+    process: ProcessIdentity
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Evict:
+    """Ask a program that is no tenant to give its memory back."""
+
+    name: str
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Decided:
     """A decision and its reason, for the log and for those who look on."""
 
@@ -127,4 +164,13 @@ class Decided:
     fencing_token: int = 0
 
 
-Effect = Save | Forget | Send | Refuse | Close | Watch | Decided
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Learn:
+    """Record a measured peak in the place of the last one of its kind."""
+
+    peak: Peak
+
+
+# What is written to the record.
+Change = Save | Forget | SaveParking | ForgetParking | Learn
+Effect = Change | Send | Refuse | Close | Watch | Kill | Evict | Decided

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from milimo_arbiter.state import ProcessIdentity, Request, Sample
+    from milimo_arbiter.state import ProcessIdentity, Request, Sample, Workload
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -34,6 +34,8 @@ class Heartbeat:
     stream: int
     sequence: int
     used: int | None
+    # Bytes of host memory that hold parked weights.
+    parked: int | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,25 +48,37 @@ class Shrink:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Idle:
-    """The turn is over, the weights stay."""
+    """The turn is over, the weights stay. `peak` are the most bytes that it was measured to use; 0: nobody measured."""
 
     stream: int
+    peak: int = 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Busy:
-    """A job's turn begins, or the number of jobs behind it changed."""
+    """A job's turn begins, or the number of jobs behind it changed. `peak` is that of the turn before."""
 
     stream: int
     job_id: str
     waiting_jobs: int
+    peak: int = 0
+    workload: Workload | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Release:
-    """The holder has freed everything."""
+    """The holder has freed everything. `peak` is that of its last turn."""
 
     stream: int
+    peak: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Park:
+    """The holder wants host memory for all the weights that it keeps there; 0 bytes: none any more."""
+
+    stream: int
+    bytes: int
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -90,6 +104,17 @@ class Sampled:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class ExternalSeen:
+    """A program that is no tenant was looked at. `bytes` is None when what it holds was never known."""
+
+    name: str
+    device: str
+    bytes: int | None
+    busy: bool = False
+    problem: str = ""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Revoke:
     """An operator takes a lease away."""
 
@@ -110,5 +135,5 @@ class Tick:
     """Time has passed."""
 
 
-Message = Heartbeat | Shrink | Idle | Busy | Release
-Event = Acquire | Resume | Message | StreamEnded | ProcessGone | Sampled | Revoke | ReclaimIdle | Tick
+Message = Heartbeat | Shrink | Idle | Busy | Release | Park
+Event = Acquire | Resume | Message | StreamEnded | ProcessGone | Sampled | ExternalSeen | Revoke | ReclaimIdle | Tick

@@ -9,17 +9,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from milimo_arbiter.core import step
-from milimo_arbiter.effects import Close, Decided, Forget, Refuse, Save, Send, Watch
-from milimo_arbiter.events import ProcessGone, Sampled, StreamEnded, Tick
+from milimo_arbiter.effects import Change, Close, Decided, Evict, Kill, Refuse, Send, Watch
+from milimo_arbiter.events import ExternalSeen, ProcessGone, Sampled, StreamEnded, Tick
 from milimo_arbiter.plan import is_settling, next_change
 from milimo_arbiter.processes import ProcessWatch
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from milimo_arbiter.devices import Driver
     from milimo_arbiter.effects import Effect, Reply
     from milimo_arbiter.events import Event
+    from milimo_arbiter.external import Program
     from milimo_arbiter.state import Device, Lease, State
     from milimo_arbiter.store import Answer, LeaseStore
 
@@ -35,6 +36,11 @@ _DECISIONS: Final = 100
 _SAMPLE_RETURNING_S: Final = 0.003
 _SAMPLE_QUEUE_S: Final = 0.25
 _SAMPLE_QUIET_S: Final = 1.0
+
+
+# How often a program that is no tenant is asked what it holds, in seconds: while there is a queue, and otherwise.
+_LOOK_QUEUE_S: Final = 0.5
+_LOOK_QUIET_S: Final = 5.0
 
 
 class _Happening(NamedTuple):
@@ -68,12 +74,16 @@ class Arbiter:
         clock: Callable[[], float],
         wall: Callable[[], float],
         driver: Driver | None,
+        programs: Sequence[Program] = (),
     ) -> None:
         self._state = state
         self._store = store
         self._clock = clock
         self._wall = wall
         self._driver = driver
+        self._programs = {program.name: program for program in programs}
+        self._look_again = {program.name: asyncio.Event() for program in programs}
+        self._evictions: set[asyncio.Task[None]] = set()
         self._events: asyncio.Queue[_Happening] = asyncio.Queue()
         self._streams: dict[int, Stream] = {}
         self._opened = 0
@@ -98,6 +108,10 @@ class Arbiter:
     def version(self) -> int:
         """Rises with every change that onlookers can see."""
         return self._version
+
+    def now(self) -> float:
+        """The time of the arbiter's clock."""
+        return self._clock()
 
     def to_wall(self, time: float) -> float:
         """A time of the arbiter's clock in seconds since the epoch."""
@@ -146,9 +160,13 @@ class Arbiter:
         for lease in self._state.leases.values():
             if lease.process is not None:
                 self._watch.watch(lease.process)
+        for _, process in self._state.parked:
+            self._watch.watch(process)
         async with asyncio.TaskGroup() as group:
             if self._driver is not None:
                 group.create_task(self._sample(self._driver))
+            for program in self._programs.values():
+                group.create_task(self._look_at(program))
             try:
                 self.post(Tick())
                 while True:
@@ -167,12 +185,12 @@ class Arbiter:
             batch.append(self._events.get_nowait())
         state = self._state
         effects: list[Effect] = []
-        changes: list[Save | Forget | Answer] = []
+        changes: list[Change | Answer] = []
         for happening in batch:
             earlier = state
             state, more = step(state, happening.event, self._clock())
             effects.extend(more)
-            changes.extend(effect for effect in more if isinstance(effect, Save | Forget))
+            changes.extend(effect for effect in more if isinstance(effect, Change))
             answer = None if happening.respond is None else happening.respond(earlier, state)
             if answer is not None:
                 changes.append(answer)
@@ -220,9 +238,16 @@ class Arbiter:
                     stream.end()
             case Watch():
                 self._watch.watch(effect.process)
+            case Kill():
+                self._watch.kill(effect.process)
+            case Evict():
+                eviction = asyncio.create_task(self._evict(self._programs[effect.name]))
+                self._evictions.add(eviction)
+                eviction.add_done_callback(self._evictions.discard)
             case Decided():
                 self._decisions.append(effect)
-            case Save() | Forget():
+            case _:
+                # Was recorded before.
                 pass
 
     def _set_timer(self) -> None:
@@ -248,6 +273,27 @@ class Arbiter:
                     break
                 self._stirred.clear()
                 await _wait_for(self._stirred, left)
+
+    async def _look_at(self, program: Program) -> None:
+        """Asks a program for what it holds, again and again."""
+        again = self._look_again[program.name]
+        while True:
+            again.clear()
+            seen = await program.look()
+            await self.apply(
+                ExternalSeen(
+                    name=program.name,
+                    device=program.device,
+                    bytes=seen.bytes,
+                    busy=seen.busy,
+                    problem=seen.problem,
+                )
+            )
+            await _wait_for(again, _LOOK_QUEUE_S if self._state.waiters else _LOOK_QUIET_S)
+
+    async def _evict(self, program: Program) -> None:
+        await program.evict()
+        self._look_again[program.name].set()
 
 
 def _log(decided: Decided) -> None:
@@ -292,6 +338,8 @@ def _looks_different(before: State, after: State) -> bool:
         or any(_differs(before.leases[key], lease) for key, lease in after.leases.items())
         or before.waiters != after.waiters
         or before.grace_until != after.grace_until
+        or before.parked != after.parked
+        or before.externals != after.externals
         or any(_used(before.devices[key]) != _used(device) for key, device in after.devices.items())
     )
 

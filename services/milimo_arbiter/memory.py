@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from milimo_arbiter.state import Lease, ProcessIdentity, State, Waiter
+    from milimo_arbiter.state import External, Lease, ProcessIdentity, State, Waiter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -36,20 +36,22 @@ class _Occupancy:
 def _occupancy(state: State, device_id: str, claim: Waiter | None = None) -> _Occupancy:
     """Adds up what is taken on a device; what `claim` would take over from itself is left out."""
     sample = state.devices[device_id].sample
+    programs = sum(one.bytes or 0 for one in state.externals.values() if one.device == device_id)
     leases = [lease for lease in state.leases.values() if lease.device == device_id]
     kept = [lease for lease in leases if claim is None or not is_succeeded_by(lease, claim)]
     if sample is None:
         reports = [lease.used for lease in leases if lease.used is not None]
         return _Occupancy(
             occupied=sum(max(lease.bytes, lease.used or 0) for lease in kept),
-            external=0,
+            external=programs,
             measured=sum(reports) if reports or not leases else None,
         )
     if sample.by_process is None:
         # What a holder has not reported yet looks like a stranger's: too little is free for a moment, never too much.
         return _Occupancy(
             occupied=sum(max(lease.bytes, lease.used or 0) for lease in kept),
-            external=max(0, sample.used - sum(lease.used or 0 for lease in leases)),
+            # What a program says is part of what the driver sees, as soon as it does.
+            external=max(programs, sample.used - sum(lease.used or 0 for lease in leases)),
             measured=sample.used,
         )
     granted_by: dict[ProcessIdentity | None, int] = {}
@@ -65,7 +67,8 @@ def _occupancy(state: State, device_id: str, claim: Waiter | None = None) -> _Oc
         size if process is None or process == claimant else max(size, used_by.get(process, 0))
         for process, size in granted_by.items()
     )
-    return _Occupancy(occupied=occupied, external=max(0, sample.used - sum(used_by.values())), measured=sample.used)
+    external = max(programs, sample.used - sum(used_by.values()))
+    return _Occupancy(occupied=occupied, external=external, measured=sample.used)
 
 
 def is_succeeded_by(lease: Lease, claim: Waiter) -> bool:
@@ -91,6 +94,36 @@ def _left(state: State, device_id: str, sums: _Occupancy) -> int:
     """What grants may still take of the budget, and of the memory itself: strangers use the reserve first."""
     device = state.devices[device_id]
     return min(device.budget, device.total - sums.external) - sums.occupied
+
+
+def is_unknown(state: State, device_id: str) -> bool:
+    """Whether a program holds memory of the device of which nobody knows how much."""
+    return any(one.bytes is None for one in state.externals.values() if one.device == device_id)
+
+
+def gain(state: State, external: External) -> int:
+    """Bytes that could be granted if the program gave back what it holds: the reserve is not among them."""
+    device, sums = state.devices[external.device], _occupancy(state, external.device)
+    without = sums.external - (external.bytes or 0)
+    return min(device.budget, device.total - without) - min(device.budget, device.total - sums.external)
+
+
+def parking_room(state: State, key: tuple[str, ProcessIdentity] | None = None) -> int:
+    """Bytes of host memory that a tenant of a process may have for parked weights, all together. May be negative."""
+    others = (one for other, one in state.parked.items() if other != key)
+    return state.parking_budget - sum(max(one.bytes, one.used or 0) for one in others)
+
+
+def reload_seconds(state: State, lease: Lease) -> float:
+    """What bringing the weights back would cost: one copy where they would be parked, else a load as it was measured.
+
+    A load that was never timed counts with the usual speed. A tenant would park that did so before, if there is room.
+    """
+    cold = lease.load_seconds or lease.bytes / state.policy.reload_bytes_per_s
+    key = None if lease.process is None else (lease.tenant, lease.process)
+    if key is None or key not in state.parked or parking_room(state, key) < lease.bytes:
+        return cold
+    return min(cold, lease.bytes / state.policy.bus_bytes_per_s)
 
 
 def ledger(state: State, device_id: str) -> Ledger:

@@ -12,7 +12,7 @@ from milimo_runtime.errors import FailedPrecondition, InvalidArgument, MilimoErr
 from milimo_arbiter import effects, events
 from milimo_arbiter.memory import ledger, measured_use
 from milimo_arbiter.queue import in_order
-from milimo_arbiter.state import Footprint, Phase, Priority, ProcessIdentity, Request
+from milimo_arbiter.state import Footprint, Phase, Priority, ProcessIdentity, Request, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -91,7 +91,15 @@ def request_of(message: arbiter_pb2.Acquire, process: ProcessIdentity | None, re
         job_id=message.job_id,
         process=process,
         resume_token=resume_token,
+        workload=_workload(message),
     )
+
+
+def _workload(message: arbiter_pb2.Acquire | arbiter_pb2.Busy) -> Workload | None:
+    if not message.HasField("workload"):
+        return None
+    one = message.workload
+    return Workload(model=one.model, width=one.width, height=one.height, frames=one.frames)
 
 
 def event_of(message: arbiter_pb2.LeaseRequest, stream: int) -> events.Message:
@@ -99,24 +107,30 @@ def event_of(message: arbiter_pb2.LeaseRequest, stream: int) -> events.Message:
 
     Raises:
         InvalidArgument: for a second `acquire`.
-        FailedPrecondition: for `park` where no host memory is lent for parked weights.
     """
     match message.WhichOneof("message"):
         case "heartbeat":
             heartbeat = message.heartbeat
             used = heartbeat.used_bytes if heartbeat.HasField("used_bytes") else None
-            return events.Heartbeat(stream=stream, sequence=heartbeat.sequence, used=used)
+            parked = heartbeat.parked_bytes if heartbeat.HasField("parked_bytes") else None
+            return events.Heartbeat(stream=stream, sequence=heartbeat.sequence, used=used, parked=parked)
         case "shrink":
             return events.Shrink(stream=stream, bytes=message.shrink.bytes)
         case "idle":
-            return events.Idle(stream=stream)
+            return events.Idle(stream=stream, peak=message.idle.peak_bytes)
         case "busy":
             busy = message.busy
-            return events.Busy(stream=stream, job_id=busy.job_id, waiting_jobs=busy.waiting_jobs)
+            return events.Busy(
+                stream=stream,
+                job_id=busy.job_id,
+                waiting_jobs=busy.waiting_jobs,
+                peak=busy.peak_bytes,
+                workload=_workload(busy),
+            )
         case "release":
-            return events.Release(stream=stream)
+            return events.Release(stream=stream, peak=message.release.peak_bytes)
         case "park":
-            raise FailedPrecondition("no host memory is lent for parked weights", reason="PARKING_DISABLED")
+            return events.Park(stream=stream, bytes=message.park.bytes)
         case _:
             raise InvalidArgument("acquire", "a stream carries one lease: open another one for the next")
 
@@ -126,7 +140,11 @@ def reply_of(reply: effects.Reply) -> arbiter_pb2.LeaseResponse:
     match reply:
         case effects.Queued():
             return arbiter_pb2.LeaseResponse(
-                queued=arbiter_pb2.Queued(position=reply.position, reason=reply.reason),
+                queued=arbiter_pb2.Queued(
+                    position=reply.position,
+                    reason=reply.reason,
+                    eta=None if reply.eta_s is None else duration(reply.eta_s),
+                ),
             )
         case effects.Granted():
             lease = reply.lease
@@ -153,6 +171,8 @@ def reply_of(reply: effects.Reply) -> arbiter_pb2.LeaseResponse:
             return arbiter_pb2.LeaseResponse(revoked=arbiter_pb2.Revoked(reason=reply.reason))
         case effects.Released():
             return arbiter_pb2.LeaseResponse(released=arbiter_pb2.Released())
+        case effects.Parked():
+            return arbiter_pb2.LeaseResponse(parked=arbiter_pb2.Parked(bytes=reply.bytes))
 
 
 def error_of(refusal: effects.Refusal, text: str) -> MilimoError:
@@ -166,12 +186,15 @@ def error_of(refusal: effects.Refusal, text: str) -> MilimoError:
             return InvalidArgument("acquire", text, reason=refusal.value)
         case effects.Refusal.SHRINK_TOO_LARGE:
             return InvalidArgument("shrink.bytes", text, reason=refusal.value)
+        case effects.Refusal.EXTERNAL_UNKNOWN:
+            return FailedPrecondition(text, reason=refusal.value)
         case effects.Refusal.FOOTPRINT_TOO_LARGE | effects.Refusal.DEVICE_UNKNOWN:
             return InvalidArgument("acquire.footprints", text, reason=refusal.value)
 
 
 def lease_status(state: State, lease: Lease, to_wall: ToWall) -> arbiter_pb2.LeaseStatus:
     """A lease as readers see it."""
+    parking = None if lease.process is None else state.parked.get((lease.tenant, lease.process))
     return arbiter_pb2.LeaseStatus(
         lease_id=lease.lease_id,
         tenant=lease.tenant,
@@ -185,6 +208,7 @@ def lease_status(state: State, lease: Lease, to_wall: ToWall) -> arbiter_pb2.Lea
         fencing_token=lease.fencing_token,
         granted_at=timestamp(to_wall(lease.granted_at)),
         pid=lease.process.pid if lease.process else 0,
+        parked_bytes=0 if parking is None else parking.bytes,
     )
 
 
@@ -193,8 +217,10 @@ def oldest_first(state: State) -> list[Lease]:
     return sorted(state.leases.values(), key=lambda lease: (lease.granted_at, lease.lease_id))
 
 
-def status_of(state: State, decisions: Iterable[effects.Decided], to_wall: ToWall) -> arbiter_pb2.ArbiterStatus:
-    """Everything that readers see."""
+def status_of(
+    state: State, decisions: Iterable[effects.Decided], to_wall: ToWall, now: float
+) -> arbiter_pb2.ArbiterStatus:
+    """Everything that readers see at `now`, a time of the arbiter's clock."""
     status = arbiter_pb2.ArbiterStatus(
         leases=[lease_status(state, lease, to_wall) for lease in oldest_first(state)],
         queue=[
@@ -205,6 +231,7 @@ def status_of(state: State, decisions: Iterable[effects.Decided], to_wall: ToWal
                 min_bytes=min(footprint.bytes for footprint in waiter.request.footprints),
                 position=position,
                 reason=waiter.told_reason,
+                eta=None if waiter.told_time is None else duration(max(0.0, waiter.told_time - now)),
                 waiting_since=timestamp(to_wall(waiter.since)),
             )
             for position, waiter in enumerate(in_order(state), start=1)
@@ -222,8 +249,21 @@ def status_of(state: State, decisions: Iterable[effects.Decided], to_wall: ToWal
             )
             for decision in decisions
         ],
+        parking_budget_bytes=state.parking_budget,
+        parked_bytes=sum(parking.bytes for parking in state.parked.values()),
         grace_until=None if state.grace_until is None else timestamp(to_wall(state.grace_until)),
     )
+    for program in state.externals.values():
+        status.externals.append(
+            arbiter_pb2.ExternalStatus(
+                name=program.name,
+                device=program.device,
+                bytes=program.bytes,
+                busy=program.busy,
+                reclaiming=program.asked_at is not None,
+                problem=program.problem,
+            )
+        )
     for device in state.devices.values():
         sums = ledger(state, device.id)
         status.devices.append(

@@ -26,19 +26,23 @@ MEMORY: Final[Mapping[str, Instrument]] = {
     column: Instrument(name=f"milimo.memory.{column}", unit="By", attributes=(DEVICE,), description=text)
     for column, text in _MEMORY.items()
 }
+PARKED: Final = Instrument(
+    name="milimo.memory.parked", unit="By", attributes=(), description="Bytes of host memory lent for parked weights"
+)
 LEASES: Final = Instrument(
     name="milimo.arbiter.leases", unit="{lease}", attributes=(DEVICE,), description="Leases that hold bytes"
 )
 QUEUE_DEPTH: Final = Instrument(
     name="milimo.arbiter.queue.depth", unit="{request}", description="Requests that wait for memory"
 )
-INSTRUMENTS: Final = (*MEMORY.values(), LEASES, QUEUE_DEPTH)
+INSTRUMENTS: Final = (*MEMORY.values(), PARKED, LEASES, QUEUE_DEPTH)
 
 
 def export_metrics(arbiter: Arbiter) -> None:
     """Makes the arbiter's levels part of the process's metrics. States are frozen: any thread may read them."""
     for column, instrument in MEMORY.items():
         observe(instrument, partial(_memory, arbiter, column))
+    observe(PARKED, lambda: [(sum(parking.bytes for parking in arbiter.state.parked.values()), {})])
     observe(LEASES, partial(_leases, arbiter))
     observe(QUEUE_DEPTH, lambda: [(len(arbiter.state.waiters), {})])
 

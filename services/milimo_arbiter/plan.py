@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from milimo_arbiter.memory import ledger, room
+from milimo_arbiter.memory import gain, is_unknown, ledger, reload_seconds, room
 from milimo_arbiter.queue import in_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from milimo_arbiter.state import Footprint, Lease, State, Waiter
+    from milimo_arbiter.state import External, Footprint, Lease, State, Waiter
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -42,10 +42,14 @@ class Schedule:
 
     grant: Grant | None
     asks: tuple[Ask, ...]
+    # Programs that should give back what they hold, and for whom.
+    evicts: Mapping[str, Waiter]
     # Busy leases that a waiter needs and that may not be asked yet.
     wanted: frozenset[str]
     # By stream, why each waiter still waits.
     reasons: Mapping[int, str]
+    # By stream, the device whose memory it waits for; absent where nothing that is on its way would be enough.
+    devices: Mapping[int, str]
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -56,6 +60,8 @@ class _Option:
     victims: tuple[tuple[Lease, int], ...]
     cost: float
     fits_now: bool
+    # Programs that are no tenants and have to go, too.
+    programs: tuple[External, ...] = ()
 
 
 def may_be_asked(lease: Lease, state: State, now: float) -> bool:
@@ -63,6 +69,9 @@ def may_be_asked(lease: Lease, state: State, now: float) -> bool:
     if lease.turn is None:
         return True
     if now < lease.granted_at + lease.min_hold_s:
+        return False
+    if not lease.confirmed:
+        # Its holder has not said yet how many jobs wait behind this one.
         return False
     if lease.turn.waiting_jobs == 0 or lease.turns >= state.policy.batch_turns:
         return True
@@ -80,7 +89,8 @@ def is_settling(lease: Lease, state: State, now: float) -> bool:
 
 def coming_back(state: State, device: str, now: float) -> int:
     """Bytes of the device that their holders were asked for or have just released."""
-    return sum(
+    programs = [one for one in state.externals.values() if one.device == device and is_leaving(one, state, now)]
+    return sum(gain(state, one) for one in programs) + sum(
         min(lease.bytes, lease.reclaim.bytes)
         if lease.quarantine is None and lease.reclaim is not None
         else lease.bytes
@@ -107,27 +117,35 @@ def schedule(state: State, now: float) -> Schedule:
     aside = dict.fromkeys(state.devices, 0)
     asked: dict[str, int] = {}
     asks: list[Ask] = []
+    evicts: dict[str, Waiter] = {}
     wanted: set[str] = set()
     reasons: dict[int, str] = {}
+    devices: dict[int, str] = {}
     free = {device: ledger(state, device).free for device in state.devices}
     queue = in_order(state)
     for place, waiter in enumerate(queue):
         if place and all(
-            free[device] + spare[device] <= aside[device] and not _victims(state, device, 1, asked)
+            free[device] + spare[device] <= aside[device]
+            and not _victims(state, device, 1, asked)
+            and not _programs(state, device, evicts, now)
             for device in state.devices
         ):
             # Whatever there is has been promised: the rest of a long queue need not be looked at.
             reasons.update({later.stream: _ahead(place) for later in queue[place:]})
             break
-        option = _cheapest(_options(waiter, state, spare, aside, asked, now))
+        option = _cheapest(_options(waiter, state, spare, aside, asked, evicts, now))
         if option is None:
             reasons[waiter.stream] = _ahead(place) if place else "no holder could make room for it"
             continue
         if option.fits_now:
             grant = Grant(waiter=waiter, footprint=option.footprint, device=option.device)
-            return Schedule(grant=grant, asks=(), wanted=frozenset(), reasons={})
+            return Schedule(grant=grant, asks=(), evicts={}, wanted=frozenset(), reasons={}, devices={})
         aside[option.device] += option.footprint.bytes
         reasons[waiter.stream] = _reason(option, state)
+        devices[waiter.stream] = option.device
+        for program in option.programs:
+            evicts[program.name] = waiter
+            spare[option.device] += gain(state, program)
         for lease, size in option.victims:
             asked[lease.lease_id] = asked.get(lease.lease_id, 0) + size
             spare[option.device] += size
@@ -135,7 +153,9 @@ def schedule(state: State, now: float) -> Schedule:
                 asks.append(Ask(lease_id=lease.lease_id, bytes=size, waiter=waiter))
             else:
                 wanted.add(lease.lease_id)
-    return Schedule(grant=None, asks=tuple(asks), wanted=frozenset(wanted), reasons=reasons)
+    return Schedule(
+        grant=None, asks=tuple(asks), evicts=evicts, wanted=frozenset(wanted), reasons=reasons, devices=devices
+    )
 
 
 def _options(
@@ -144,28 +164,49 @@ def _options(
     spare: Mapping[str, int],
     aside: Mapping[str, int],
     asked: Mapping[str, int],
+    evicts: Mapping[str, Waiter],
     now: float,
 ) -> Iterable[_Option]:
     rooms = {device: room(state, device, waiter) for device in state.devices}
     for rank, footprint in enumerate(waiter.request.footprints):
         for device in footprint.places(state.devices):
-            if footprint.bytes > state.devices[device].budget:
+            if footprint.bytes > state.devices[device].budget or is_unknown(state, device):
                 continue
             missing = footprint.bytes - (rooms[device] + spare[device] - aside[device])
-            victims = _victims(state, device, missing, asked) if missing > 0 else ()
-            if missing > sum(size for _, size in victims):
-                continue
-            busy = sum(1 for lease, _ in victims if lease.turn is not None and lease.reclaim is None)
-            yield _Option(
-                footprint=footprint,
-                device=device,
-                victims=victims,
-                cost=rank * state.policy.downgrade_s
-                + busy * state.policy.busy_wait_s
-                # Those that were asked before are leaving anyhow.
-                + sum(lease.reload_seconds(state.policy) for lease, _ in victims if lease.reclaim is None),
-                fits_now=missing <= 0 and footprint.bytes <= rooms[device],
-            )
+            programs = _programs(state, device, evicts, now)
+            for going in ((), programs) if missing > 0 and programs else ((),):
+                left = missing - sum(gain(state, program) for program in going)
+                victims = _victims(state, device, left, asked) if left > 0 else ()
+                if left > sum(size for _, size in victims):
+                    continue
+                busy = sum(1 for lease, _ in victims if lease.turn is not None and lease.reclaim is None)
+                busy += sum(1 for program in going if program.busy)
+                yield _Option(
+                    footprint=footprint,
+                    device=device,
+                    victims=victims,
+                    cost=rank * state.policy.downgrade_s
+                    + busy * state.policy.busy_wait_s
+                    # Those that were asked before are leaving anyhow.
+                    + sum(reload_seconds(state, lease) for lease, _ in victims if lease.reclaim is None)
+                    + sum((program.bytes or 0) / state.policy.reload_bytes_per_s for program in going),
+                    fits_now=missing <= 0 and footprint.bytes <= rooms[device],
+                    programs=going,
+                )
+
+
+def _programs(state: State, device: str, evicts: Mapping[str, Waiter], now: float) -> tuple[External, ...]:
+    """The programs of the device that can be asked, and would make room."""
+    return tuple(
+        one
+        for one in state.externals.values()
+        if one.device == device and one.name not in evicts and not is_leaving(one, state, now) and gain(state, one) > 0
+    )
+
+
+def is_leaving(program: External, state: State, now: float) -> bool:
+    """Whether the program was asked, and still has time to give its memory back."""
+    return program.asked_at is not None and now < program.asked_at + state.policy.external_deadline_s
 
 
 def _cheapest(options: Iterable[_Option]) -> _Option | None:
@@ -193,7 +234,7 @@ def _victims(state: State, device: str, missing: int, asked: Mapping[str, int]) 
         key=lambda lease: (
             lease.reclaim is None and lease.lease_id not in asked,
             lease.turn is not None,
-            lease.reload_seconds(state.policy),
+            reload_seconds(state, lease),
             lease.last_used,
             lease.fencing_token,
         ),
@@ -229,8 +270,10 @@ def _reason(option: _Option, state: State) -> str:
     busy = next((lease for lease in holders if lease.turn is not None), None)
     if busy is not None and busy.turn is not None:
         return f"{busy.tenant} is busy" + (f" on job {busy.turn.job_id}" if busy.turn.job_id else "")
-    if holders:
-        return f"memory of {', '.join(sorted({lease.tenant for lease in holders}))} is on its way back"
+    names = {lease.tenant for lease in holders} | {program.name for program in option.programs}
+    names |= {one.name for one in state.externals.values() if one.device == option.device and one.asked_at is not None}
+    if names:
+        return f"memory of {', '.join(sorted(names))} is on its way back"
     return f"memory of {option.device} is on its way back"
 
 
@@ -259,6 +302,16 @@ def next_change(state: State, now: float) -> float | None:
             lease.quarantine.since + policy.settle_s
             for lease in state.leases.values()
             if lease.quarantine is not None and lease.quarantine.released
+        ),
+        (
+            lease.quarantine.kill_at
+            for lease in state.leases.values()
+            if lease.quarantine is not None and lease.quarantine.kill_at is not None
+        ),
+        (
+            program.asked_at + policy.external_deadline_s
+            for program in state.externals.values()
+            if program.asked_at is not None
         ),
     )
     return min((time for time in times if time > now), default=None)

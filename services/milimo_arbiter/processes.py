@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
+import signal
 from typing import TYPE_CHECKING, Final
 
 from milimo_runtime.identity import start_ticks
@@ -49,6 +51,16 @@ class ProcessWatch:
             return
         self._descriptors[process] = descriptor
         asyncio.get_running_loop().add_reader(descriptor, self._ended, process)
+
+    def kill(self, process: ProcessIdentity) -> bool:
+        """SIGKILL to a watched process: its descriptor cannot mean another one. Returns whether it was sent."""
+        descriptor = self._descriptors.get(process)
+        if descriptor is None:
+            return False
+        with contextlib.suppress(ProcessLookupError):
+            signal.pidfd_send_signal(descriptor, signal.SIGKILL)
+            return True
+        return False
 
     def _poll(self, process: ProcessIdentity) -> None:
         if is_alive(process):

@@ -89,7 +89,9 @@ class MemoryArbiterService(arbiter_pb2_grpc.MemoryArbiterServicer):
             return events.Resume(
                 stream=stream.number, tenant=acquire.tenant, resume_token=acquire.resume_token, process=process
             )
-        return events.Acquire(stream=stream.number, request=request_of(acquire, process, secrets.token_urlsafe(18)))
+        return events.Acquire(
+            stream=stream.number, request=request_of(acquire, process, acquire.acquire_id or secrets.token_urlsafe(18))
+        )
 
     async def GetStatus(
         self,
@@ -112,7 +114,8 @@ class MemoryArbiterService(arbiter_pb2_grpc.MemoryArbiterServicer):
             version = await self._arbiter.changed(version)
 
     def _status(self) -> arbiter_pb2.ArbiterStatus:
-        return status_of(self._arbiter.state, self._arbiter.decisions, self._arbiter.to_wall)
+        arbiter = self._arbiter
+        return status_of(arbiter.state, arbiter.decisions, arbiter.to_wall, arbiter.now())
 
     async def ListLeases(
         self,

@@ -33,6 +33,30 @@ class ArbiterSettings(MeshSettings):
         description="Never lent, when no budget is given; default: a sixteenth but at most 2 GiB on CUDA, a quarter of "
         "unified memory, half of host memory",
     )
+    arbiter_parking_bytes: int | None = Field(
+        default=None,
+        ge=0,
+        description="Host memory to lend for parked weights; default: half of what is free when the arbiter starts, "
+        "none where the devices are host memory themselves",
+    )
+    arbiter_kill_seconds: float | None = Field(
+        default=None,
+        gt=0,
+        description="After a missed deadline a holder has so long to hear of it and release; then its process is "
+        "killed. Default: nobody is killed",
+    )
+    arbiter_ollama_url: str | None = Field(
+        default=None,
+        description="Ollama on this host, as http://127.0.0.1:11434: asked for its memory when needed",
+    )
+    arbiter_ollama_device: str | None = Field(
+        default=None, description="Where Ollama keeps its models, such as cuda:0; needed where several devices are lent"
+    )
+    arbiter_ollama_bytes: int | None = Field(
+        default=None,
+        ge=0,
+        description="What Ollama is taken to hold while it has never said so; without it nothing is lent meanwhile",
+    )
     arbiter_ttl_seconds: float = Field(default=_DEFAULT.ttl_s, ge=1, le=300)
     arbiter_grace_seconds: float = Field(
         default=_DEFAULT.grace_s, ge=1, le=600, description="Wait for holders after a restart; at least the TTL"
@@ -74,4 +98,5 @@ class ArbiterSettings(MeshSettings):
             batch_s=self.arbiter_batch_seconds,
             idle_deadline_s=self.arbiter_idle_deadline_seconds,
             busy_deadline_s=self.arbiter_busy_deadline_seconds,
+            kill_after_s=self.arbiter_kill_seconds,
         )

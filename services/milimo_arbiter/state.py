@@ -59,6 +59,14 @@ class Policy:
     reload_bytes_per_s: float = 2e9
     # What a process keeps on a device after it freed everything: contexts and kernels.
     context_bytes: int = 768 << 20
+    # Speed at which parked weights come back to a device.
+    bus_bytes_per_s: float = 2e10
+    # What is granted beyond a measured peak, as a part of it.
+    peak_margin: float = 0.05
+    # When a holder that let its deadline pass is killed, seconds after it lost the lease; None: never.
+    kill_after_s: float | None = None
+    # How long a program that is no tenant may take to give its memory back before it is asked again.
+    external_deadline_s: float = 60.0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -91,6 +99,25 @@ class Footprint:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
+class Workload:
+    """What a turn computes, as far as its peak depends on it. Nothing is learned of an empty model."""
+
+    model: str
+    width: int = 0
+    height: int = 0
+    frames: int = 0
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Peak:
+    """The most bytes that a workload was measured to use in that footprint."""
+
+    workload: Workload
+    footprint: str
+    bytes: int
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
 class Request:
     """What a tenant asks for. `footprints` is in order of preference."""
 
@@ -100,8 +127,9 @@ class Request:
     min_hold_s: float = 0.0
     job_id: str = ""
     process: ProcessIdentity | None = None
-    # A secret of the caller's making that becomes the lease's resume token.
+    # A secret, the caller's own where it repeats its requests; becomes the lease's resume token.
     resume_token: str = ""
+    workload: Workload | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -139,6 +167,8 @@ class Turn:
 
     job_id: str
     waiting_jobs: int = 0
+    # When it began; None where that was before the arbiter did.
+    since: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -159,6 +189,8 @@ class Quarantine:
     reason: str
     # The holder said that it freed the memory: it is on its way back. Otherwise the holder is lost.
     released: bool
+    # When its process will be killed, if it may be and has not released by then.
+    kill_at: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -186,6 +218,8 @@ class Lease:
     turn: Turn | None
     # The holder's last report; a heartbeat without one keeps it.
     used: int | None = None
+    # What the present turn computes, or the last one did; None when it was not told.
+    workload: Workload | None = None
     reclaim: Reclaim | None = None
     # Since when somebody waits for a batch of turns on this lease to end, and the turns begun since.
     wanted_since: float | None = None
@@ -201,14 +235,34 @@ class Lease:
             return Phase.RECLAIMING
         return Phase.IDLE if self.turn is None else Phase.BUSY
 
-    def reload_seconds(self, policy: Policy) -> float:
-        """What bringing the weights back would cost: the measured load, or their bytes at the usual speed."""
-        return self.load_seconds or self.bytes / policy.reload_bytes_per_s
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Parking:
+    """Host memory in which a tenant of a process keeps weights that are on no device. Outlives its leases."""
+
+    tenant: str
+    process: ProcessIdentity
+    bytes: int = 0
+    # What the process reports.
+    used: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class External:
+    """A program that is no tenant, and gives its memory back when it is asked."""
+
+    name: str
+    device: str
+    # None: never known.
+    bytes: int | None
+    busy: bool = False
+    problem: str = ""
+    asked_at: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Waiter:
-    """A request in the queue, and what its stream was told last."""
+    """A request in the queue, and what its stream was told last: `told_time` is when it will probably be served."""
 
     stream: int
     request: Request
@@ -216,6 +270,7 @@ class Waiter:
     arrival: int
     told_position: int = 0
     told_reason: str = ""
+    told_time: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -231,6 +286,14 @@ class State:
     tokens: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
     grace_until: float | None = None
     arrivals: int = 0
+    # Host memory that is lent for parked weights, and to whom.
+    parking_budget: int = 0
+    parked: Mapping[tuple[str, ProcessIdentity], Parking] = field(default_factory=lambda: MappingProxyType({}))
+    externals: Mapping[str, External] = field(default_factory=lambda: MappingProxyType({}))
+    # Measured peaks by workload and footprint, the latest last.
+    peaks: Mapping[tuple[Workload, str], int] = field(default_factory=lambda: MappingProxyType({}))
+    # Mean lengths of turns in seconds, by tenant and workload, and by tenant alone; the latest last.
+    lengths: Mapping[tuple[str, Workload | None], float] = field(default_factory=lambda: MappingProxyType({}))
 
     def with_lease(self, lease: Lease) -> State:
         """The state in which `lease` is as given."""
@@ -254,7 +317,15 @@ class State:
 
 
 def restored(
-    policy: Policy, devices: Mapping[str, Device], leases: Mapping[str, Lease], tokens: Mapping[str, int], now: float
+    policy: Policy,
+    devices: Mapping[str, Device],
+    leases: Mapping[str, Lease],
+    tokens: Mapping[str, int],
+    now: float,
+    *,
+    parked: Mapping[tuple[str, ProcessIdentity], Parking] = MappingProxyType({}),
+    parking_budget: int = 0,
+    peaks: Mapping[tuple[Workload, str], int] = MappingProxyType({}),
 ) -> State:
     """The state of an arbiter that starts at `now` with what an earlier one left.
 
@@ -275,4 +346,13 @@ def restored(
         )
         for key, lease in leases.items()
     }
-    return State(policy=policy, devices=devices, leases=away, tokens=tokens, grace_until=grace_until)
+    return State(
+        policy=policy,
+        devices=devices,
+        leases=away,
+        tokens=tokens,
+        grace_until=grace_until,
+        parked=parked,
+        parking_budget=parking_budget,
+        peaks=peaks,
+    )

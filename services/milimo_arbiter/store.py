@@ -13,12 +13,15 @@ import sqlite3
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from milimo_arbiter.effects import Forget, Save
-from milimo_arbiter.state import Lease, ProcessIdentity, Quarantine
+from milimo_arbiter.effects import Forget, ForgetParking, Learn, Save, SaveParking
+from milimo_arbiter.learning import PEAKS
+from milimo_arbiter.state import Lease, Parking, Peak, ProcessIdentity, Quarantine, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from milimo_arbiter.effects import Change
 
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS boot (id TEXT NOT NULL) STRICT;
@@ -38,8 +41,27 @@ CREATE TABLE IF NOT EXISTS lease (
     min_hold_s REAL NOT NULL,
     granted_at REAL NOT NULL,
     quarantine_reason TEXT,
-    released INTEGER NOT NULL
+    released INTEGER NOT NULL,
+    kill_at REAL
 ) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS parking (
+    tenant TEXT NOT NULL,
+    pid INTEGER NOT NULL,
+    start_ticks INTEGER NOT NULL,
+    pid_namespace INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    PRIMARY KEY (tenant, pid, start_ticks, pid_namespace)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS peak (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    model TEXT NOT NULL,
+    footprint TEXT NOT NULL,
+    width INTEGER NOT NULL,
+    height INTEGER NOT NULL,
+    frames INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    UNIQUE (model, footprint, width, height, frames)
+) STRICT;
 CREATE TABLE IF NOT EXISTS answer (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     request_id TEXT NOT NULL UNIQUE,
@@ -81,6 +103,8 @@ class Record:
     leases: Mapping[str, Lease]
     tokens: Mapping[str, int]
     answers: Mapping[str, Answer]
+    parked: Mapping[tuple[str, ProcessIdentity], Parking]
+    peaks: Mapping[tuple[Workload, str], int]
 
 
 class LeaseStore:
@@ -101,6 +125,7 @@ class LeaseStore:
             self._connection.execute("PRAGMA synchronous=FULL")
             self._connection.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
             self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {_GROW_LOG} COMMIT;")
+            self._complete()
             self._connection.execute("PRAGMA wal_checkpoint(RESTART)")
         except sqlite3.OperationalError as error:
             self._connection.close()
@@ -110,6 +135,12 @@ class LeaseStore:
         self._flushing = True
         self._tokens: dict[str, int] = dict(self._connection.execute("SELECT device, last FROM token"))
 
+    def _complete(self) -> None:
+        """Adds what the file of an earlier version lacks."""
+        columns = {name for _, name, *_ in self._connection.execute("PRAGMA table_info(lease)")}
+        if "kill_at" not in columns:
+            self._connection.execute("ALTER TABLE lease ADD COLUMN kill_at REAL")
+
     def load(self, *, now: float, wall: float, boot_id: str) -> Record:
         """Reads what is on record. Leases of an earlier boot are dropped: their holders cannot be alive."""
         row = self._connection.execute("SELECT id FROM boot").fetchone()
@@ -117,6 +148,7 @@ class LeaseStore:
             self._connection.execute("BEGIN IMMEDIATE")
             self._connection.execute("DELETE FROM boot")
             self._connection.execute("DELETE FROM lease")
+            self._connection.execute("DELETE FROM parking")
             self._connection.execute("INSERT INTO boot VALUES (?)", (boot_id,))
             self._connection.execute("COMMIT")
         leases = [_lease(row, now, wall) for row in self._connection.execute("SELECT * FROM lease")]
@@ -125,9 +157,29 @@ class LeaseStore:
             request_id: Answer(request_id=request_id, request_hash=request_hash, response=response)
             for request_id, request_hash, response in self._connection.execute(query)
         }
-        return Record(leases={lease.lease_id: lease for lease in leases}, tokens=dict(self._tokens), answers=answers)
+        query = "SELECT tenant, pid, start_ticks, pid_namespace, bytes FROM parking"
+        parked = [
+            Parking(
+                tenant=tenant,
+                process=ProcessIdentity(pid=pid, start_ticks=ticks, pid_namespace=namespace),
+                bytes=size,
+            )
+            for tenant, pid, ticks, namespace, size in self._connection.execute(query)
+        ]
+        query = "SELECT model, width, height, frames, footprint, bytes FROM peak ORDER BY number"
+        peaks = {
+            (Workload(model=model, width=width, height=height, frames=frames), footprint): size
+            for model, width, height, frames, footprint, size in self._connection.execute(query)
+        }
+        return Record(
+            leases={lease.lease_id: lease for lease in leases},
+            tokens=dict(self._tokens),
+            answers=answers,
+            parked={(one.tenant, one.process): one for one in parked},
+            peaks=peaks,
+        )
 
-    def apply(self, changes: Sequence[Save | Forget | Answer], *, now: float, wall: float) -> None:
+    def apply(self, changes: Sequence[Change | Answer], *, now: float, wall: float) -> None:
         """Records the changes in one transaction, which is on the disk when this returns if a token rises by it."""
         rising: dict[str, int] = {}
         for change in changes:
@@ -142,6 +194,14 @@ class LeaseStore:
                         self._save(change.lease, now, wall)
                     case Forget():
                         self._connection.execute("DELETE FROM lease WHERE lease_id = ?", (change.lease_id,))
+                    case SaveParking(parking=parking):
+                        row = (*_key(parking), parking.bytes)
+                        self._connection.execute("INSERT OR REPLACE INTO parking VALUES (?, ?, ?, ?, ?)", row)
+                    case ForgetParking(parking=parking):
+                        where = "tenant = ? AND pid = ? AND start_ticks = ? AND pid_namespace = ?"
+                        self._connection.execute(f"DELETE FROM parking WHERE {where}", _key(parking))  # noqa: S608
+                    case Learn(peak=peak):
+                        self._learn(peak)
                     case Answer():
                         self._keep(change)
             self._connection.executemany("INSERT OR REPLACE INTO token VALUES (?, ?)", rising.items())
@@ -160,7 +220,7 @@ class LeaseStore:
     def _save(self, lease: Lease, now: float, wall: float) -> None:
         process = lease.process
         self._connection.execute(
-            "INSERT OR REPLACE INTO lease VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            "INSERT OR REPLACE INTO lease VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 lease.lease_id,
                 lease.tenant,
@@ -177,8 +237,20 @@ class LeaseStore:
                 wall - (now - lease.granted_at),
                 None if lease.quarantine is None else lease.quarantine.reason,
                 lease.quarantine is not None and lease.quarantine.released,
+                None
+                if lease.quarantine is None or lease.quarantine.kill_at is None
+                else wall - (now - lease.quarantine.kill_at),
             ),
         )
+
+    def _learn(self, peak: Peak) -> None:
+        one = peak.workload
+        self._connection.execute(
+            "INSERT OR REPLACE INTO peak (model, footprint, width, height, frames, bytes) VALUES (?, ?, ?, ?, ?, ?)",
+            (one.model, peak.footprint, one.width, one.height, one.frames, peak.bytes),
+        )
+        oldest = "DELETE FROM peak WHERE number NOT IN (SELECT number FROM peak ORDER BY number DESC LIMIT ?)"
+        self._connection.execute(oldest, (PEAKS,))
 
     def _keep(self, answer: Answer) -> None:
         self._connection.execute(
@@ -191,6 +263,11 @@ class LeaseStore:
     def close(self) -> None:
         """Closes the file."""
         self._connection.close()
+
+
+def _key(parking: Parking) -> tuple[str, int, int, int]:
+    process = parking.process
+    return parking.tenant, process.pid, process.start_ticks, process.pid_namespace
 
 
 def _lease(row: tuple[object, ...], now: float, wall: float) -> Lease:
@@ -211,6 +288,7 @@ def _lease(row: tuple[object, ...], now: float, wall: float) -> Lease:
             float(granted_at),
             str() | None as quarantine_reason,
             int(released),
+            float() | None as kill_at,
         ):
             process = None
             if pid is not None and ticks is not None and namespace is not None:
@@ -234,7 +312,12 @@ def _lease(row: tuple[object, ...], now: float, wall: float) -> Lease:
                 turn=None,
                 quarantine=None
                 if quarantine_reason is None
-                else Quarantine(since=now, reason=quarantine_reason, released=bool(released)),
+                else Quarantine(
+                    since=now,
+                    reason=quarantine_reason,
+                    released=bool(released),
+                    kill_at=None if kill_at is None else now + (kill_at - wall),
+                ),
             )
         case _:
             raise ValueError(f"a row of the lease table is damaged: {row!r}")

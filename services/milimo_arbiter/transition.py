@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from milimo_arbiter.effects import Close, Decided, Forget, Granted, ReclaimRequested, Revoked, Save, Send, Watch
+from milimo_arbiter.effects import Close, Decided, Evict, Forget, Granted, ReclaimRequested, Revoked, Save, Send, Watch
 from milimo_arbiter.memory import is_succeeded_by
 from milimo_arbiter.state import Lease, Quarantine, Reclaim, Turn
 
@@ -75,8 +75,11 @@ class Transition:
             expires_at=self.now + self.state.policy.ttl_s,
             last_used=self.now,
             stream=waiter.stream,
-            confirmed=False,
-            turn=Turn(job_id=request.job_id),
+            # The answer to the request itself: its sender counts the TTL from when it asked, so it may begin at once.
+            # Who has waited since cannot know when this was sent, and tells that it has come.
+            confirmed=waiter.told_position == 0,
+            turn=Turn(job_id=request.job_id, since=self.now),
+            workload=request.workload,
         )
         self.state = replace(
             self.state.without_waiter(waiter.stream), tokens={**self.state.tokens, grant.device: token}
@@ -116,6 +119,22 @@ class Transition:
         self.send(lease.stream, Revoked(reason=reason))
         if not lease.confirmed and lease.stream is not None:
             self.effects.append(Close(stream=lease.stream))
+
+    def evict(self, name: str, reason: str) -> None:
+        """Asks a program that is no tenant for all that it holds."""
+        program = replace(self.state.externals[name], asked_at=self.now)
+        self.state = replace(self.state, externals={**self.state.externals, name: program})
+        self.effects.append(Evict(name=name))
+        self.effects.append(
+            Decided(
+                at=self.now,
+                action="evict_requested",
+                tenant=name,
+                device=program.device,
+                bytes=program.bytes or 0,
+                reason=reason,
+            )
+        )
 
     def ask(self, lease: Lease, size: int, reason: str) -> None:
         """Asks the holder for bytes, on top of what it was asked for before."""

@@ -40,7 +40,7 @@ def main() -> int:
                 service="image",
                 version=WORKFLOW_VERSION,
                 address=settings.image_address,
-                programs={JobKind.IMAGE: ImageProgram(process)},
+                programs=dict.fromkeys((JobKind.IMAGE, JobKind.INPAINT), ImageProgram(process)),
             ) as worker,
         ):
             image_pb2_grpc.add_ImageServiceServicer_to_server(ImageService(process, worker), server)

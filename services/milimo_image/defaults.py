@@ -32,6 +32,16 @@ MAX_CFG_SCALE = 5.0
 MAX_REFERENCES = 10
 MIN_REFERENCE_SIDE = 64
 MAX_REFERENCE_ASPECT = 8.0
+# Positions in time that set the references apart from the image that is made, which stands at 0: 10, 20, …
+REFERENCE_TIME_STEP = 10
+
+# Most pixels that inpainting works on at once; a larger region is scaled down, and what is painted scaled up.
+MAX_INPAINT_PIXELS = 2048 * 2048
+DEFAULT_FEATHER = 8
+MAX_FEATHER = 256
+MAX_CROP_PADDING = 2048
+# Between the proportions of a mask and of its image, as a part of one.
+MASK_ASPECT_TOLERANCE = 0.02
 
 # Above this size the decoder works on overlapping tiles, so that its memory stays bounded.
 TILED_DECODE_ABOVE_PIXELS = 2048 * 2048
@@ -45,6 +55,8 @@ THUMBNAIL_QUALITY = 85
 
 # Host memory for cached prompt embeddings; one of FLUX.2 klein 9B has 12.6 MB.
 PROMPT_CACHE_BYTES = 256 * 1024**2
+# Host memory for the latents of references; one of 2,024² pixels has 8.2 MB in float32.
+REFERENCE_CACHE_BYTES = 128 * 1024**2
 
 
 @dataclass(frozen=True, kw_only=True)

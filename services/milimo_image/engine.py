@@ -1,4 +1,4 @@
-"""Text to image: a request and its plan become images, with progress after each step."""
+"""Text and references to image: a request and its plan become images, with progress after each step."""
 
 from __future__ import annotations
 
@@ -6,27 +6,28 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
-from milimo_runtime.errors import Unimplemented
-
 from milimo_image import defaults
 from milimo_image.decode import decode_image_latents
 from milimo_image.denoise import Guidance, denoise
 from milimo_image.latents import initial_noise
 from milimo_image.output import ImageMetadata
-from milimo_image.plan import ENCODE_PROMPT, decode_stage, denoise_stage
+from milimo_image.plan import ENCODE_PROMPT, ENCODE_REFERENCES, decode_stage, denoise_stage
 from milimo_image.preview import preview_image
 from milimo_image.prompts import embed_prompt
+from milimo_image.references import encode_image, reference_tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import torch
     from milimo_runtime.observer import Observer
     from PIL.Image import Image
 
+    from milimo_image.denoise import Repaint
     from milimo_image.models import ImageModels
     from milimo_image.plan import ImagePlan
-    from milimo_image.prompts import PromptCache
+    from milimo_image.prompts import PromptCache, PromptEmbedding
+    from milimo_image.references import ReferenceCache, ReferenceTokens
     from milimo_image.request import ImageRequest
 
 
@@ -40,91 +41,162 @@ class GeneratedImage:
     metadata: ImageMetadata
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Caches:
+    """What is kept between images, by content."""
+
+    prompts: PromptCache
+    references: ReferenceCache
+
+
 def generate(
     models: ImageModels,
     request: ImageRequest,
     plan: ImagePlan,
     observer: Observer,
     *,
-    prompts: PromptCache,
+    caches: Caches,
+    references: Sequence[Image] = (),
     first: int = 0,
 ) -> Iterator[GeneratedImage]:
     """Makes the images of the plan one after the other, beginning with image `first`, each as it is taken.
 
     One at a time, so that memory does not grow with the batch, each can be kept as soon as it is there, and each is the
     same image that its seed alone gives. The transformer runs `plan.steps · plan.forwards_per_step` times for each.
-    What the observer raises ends the work; nothing is decoded then. The plan's notices are the caller's to tell; that
-    the prompt is too long shows only here, and is told with image 0. Raises `Unimplemented` before any work for what
-    this engine cannot do yet.
+    `references` are those of the request, as `fit_reference` made them. What the observer raises ends the work; nothing
+    is decoded then. The plan's notices are the caller's to tell; that the prompt is too long shows only here, and is
+    told with image 0. Raises `ModelMissing` when the plan's autoencoder cannot be loaded.
     """
-    if request.references:
-        raise Unimplemented("generating from reference images")
-    if request.inpaint is not None:
-        raise Unimplemented("inpainting")
-    if plan.cfg_scale > 1.0:
-        raise Unimplemented("true CFG")
-    return _generate(models, request, plan, observer, prompts=prompts, first=first)
-
-
-def _generate(
-    models: ImageModels, request: ImageRequest, plan: ImagePlan, observer: Observer, *, prompts: PromptCache, first: int
-) -> Iterator[GeneratedImage]:
-    observer.begin(ENCODE_PROMPT, 1)
-    prompt = embed_prompt(models, request.prompt, prompts)
-    # Each image of a batch may be a call of its own, with the same prompt: the first one tells.
-    if prompt.is_truncated and first == 0:
-        observer.notice(
-            "PROMPT_TRUNCATED",
-            f"the prompt has {prompt.tokens} tokens; the text encoder read the first {prompt.states.shape[1]}",
-        )
-    guidance = None
-    if plan.guidance > 1.0:
-        guidance = Guidance(negative=embed_prompt(models, "", prompts).states, scale=plan.guidance)
-    observer.advance()
+    models.autoencoders.select(plan.autoencoder)
+    prompt, guidance = prepare_prompt(models, request, plan, observer, caches.prompts, tells=first == 0)
+    beside = _references(models, references, caches.references, observer)
 
     count = len(plan.seeds)
     for index in range(first, count):
-        latents = _latents(models, plan, plan.seeds[index], prompt.states, guidance, observer, index)
+        latents = denoise_noise(
+            models,
+            plan,
+            plan.seeds[index],
+            prompt.states,
+            guidance,
+            beside,
+            observer,
+            index,
+            rows=plan.model_height // defaults.SIDE_MULTIPLE,
+            columns=plan.model_width // defaults.SIDE_MULTIPLE,
+        )
         observer.begin(decode_stage(index, count), 1)
         image = decode_image_latents(models, latents, width=plan.width, height=plan.height)
         observer.advance()
         yield GeneratedImage(
-            index=index, seed=plan.seeds[index], image=image, metadata=_metadata(request, plan, plan.seeds[index])
+            index=index, seed=plan.seeds[index], image=image, metadata=image_metadata(request, plan, plan.seeds[index])
         )
 
 
-def _latents(
+def prepare_prompt(
+    models: ImageModels,
+    request: ImageRequest,
+    plan: ImagePlan,
+    observer: Observer,
+    prompts: PromptCache,
+    *,
+    tells: bool,
+) -> tuple[PromptEmbedding, Guidance | None]:
+    """The embedded prompt and the second pass. With `tells`, a prompt that is too long gives a notice."""
+    observer.begin(ENCODE_PROMPT, 1)
+    prompt = embed_prompt(models, request.prompt, prompts)
+    if prompt.is_truncated and tells:
+        observer.notice(
+            "PROMPT_TRUNCATED",
+            f"the prompt has {prompt.tokens} tokens; the text encoder read the first {prompt.states.shape[1]}",
+        )
+    guidance = _guidance(models, request, plan, prompts)
+    observer.advance()
+    return prompt, guidance
+
+
+def _guidance(models: ImageModels, request: ImageRequest, plan: ImagePlan, prompts: PromptCache) -> Guidance | None:
+    """The second pass: against the negative prompt with true CFG, else against an empty one, as the base is guided."""
+    if plan.cfg_scale > 1.0:
+        negative = embed_prompt(models, request.negative_prompt, prompts)
+        return Guidance(negative=negative.states, scale=plan.cfg_scale)
+    if plan.guidance > 1.0:
+        return Guidance(negative=embed_prompt(models, "", prompts).states, scale=plan.guidance)
+    return None
+
+
+def _references(
+    models: ImageModels, references: Sequence[Image], cache: ReferenceCache, observer: Observer
+) -> ReferenceTokens | None:
+    if not references:
+        return None
+    observer.begin(ENCODE_REFERENCES, len(references))
+    latents = []
+    for image in references:
+        latents.append(encode_image(models, image, cache))
+        observer.advance()
+    return reference_tokens(latents)
+
+
+def denoise_noise(
     models: ImageModels,
     plan: ImagePlan,
     seed: int,
     prompt: torch.Tensor,
     guidance: Guidance | None,
+    references: ReferenceTokens | None,
     observer: Observer,
     index: int,
+    *,
+    rows: int,
+    columns: int,
+    repaint: Repaint | None = None,
 ) -> torch.Tensor:
+    """Normalised latents, (1, C, rows, columns), of image `index`, out of the noise of its seed."""
+
     def on_step(estimate: torch.Tensor) -> None:
         observer.preview(partial(preview_image, models, estimate))
         observer.advance()
 
-    observer.begin(denoise_stage(index, len(plan.seeds)), plan.steps)
+    observer.begin(denoise_stage(index, len(plan.seeds)), plan.steps - plan.skipped_steps)
     noise = initial_noise(
         seed=seed,
         channels=models.transformer.config.in_channels,
-        rows=plan.model_height // defaults.SIDE_MULTIPLE,
-        columns=plan.model_width // defaults.SIDE_MULTIPLE,
+        rows=rows,
+        columns=columns,
         dtype=models.transformer.dtype,
     )
-    return denoise(models, noise, prompt, steps=plan.steps, guidance=guidance, on_step=on_step)
-
-
-def _metadata(request: ImageRequest, plan: ImagePlan, seed: int) -> ImageMetadata:
-    return ImageMetadata(
-        prompt=request.prompt,
-        parameters={
-            "seed": seed,
-            "width": plan.width,
-            "height": plan.height,
-            "steps": plan.steps,
-            "guidance": plan.guidance,
-        },
+    return denoise(
+        models,
+        noise,
+        prompt,
+        steps=plan.steps,
+        guidance=guidance,
+        references=references,
+        repaint=repaint,
+        on_step=on_step,
     )
+
+
+def image_metadata(request: ImageRequest, plan: ImagePlan, seed: int) -> ImageMetadata:
+    """What the file of that seed's image says of its making."""
+    parameters: dict[str, str | int | float | bool] = {
+        "seed": seed,
+        "width": plan.width,
+        "height": plan.height,
+        "steps": plan.steps,
+        "guidance": plan.guidance,
+        "autoencoder": plan.autoencoder.value,
+    }
+    if plan.cfg_scale > 1.0:
+        parameters |= {"cfg_scale": plan.cfg_scale, "negative_prompt": request.negative_prompt}
+    if request.references:
+        parameters["references"] = ",".join(reference.asset_id for reference in request.references)
+    if request.inpaint is not None:
+        parameters |= {
+            "inpainted": request.inpaint.image.asset_id,
+            "mask": request.inpaint.mask.asset_id,
+            "strength": request.inpaint.strength,
+            "feather": request.inpaint.feather,
+        }
+    return ImageMetadata(prompt=request.prompt, parameters=parameters)

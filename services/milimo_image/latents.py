@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from milimo_image import defaults
+
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from diffusers import AutoencoderKLFlux2
 
 
@@ -38,16 +42,46 @@ def image_positions(*, rows: int, columns: int, time: int = 0) -> torch.Tensor:
     ).unsqueeze(0)
 
 
+def reference_positions(sizes: Sequence[tuple[int, int]]) -> torch.Tensor:
+    """Positions of the tokens of references, of (rows, columns) tokens each, one after the other, (1, tokens, 4).
+
+    Reference i stands at the time 10 + 10 · i.
+    """
+    step = defaults.REFERENCE_TIME_STEP
+    return torch.cat(
+        [
+            image_positions(rows=rows, columns=columns, time=step + step * index)
+            for index, (rows, columns) in enumerate(sizes)
+        ],
+        dim=1,
+    )
+
+
 def text_positions(length: int) -> torch.Tensor:
     """Positions (0, 0, 0, index) of the tokens of a text, (1, length, 4)."""
     return torch.cartesian_prod(torch.arange(1), torch.arange(1), torch.arange(1), torch.arange(length)).unsqueeze(0)
 
 
+def normalise(latents: torch.Tensor, vae: AutoencoderKLFlux2) -> torch.Tensor:
+    """Latents (B, C, 2 · rows, 2 · columns) as the encoder gives them → normalised tokens (B, 4 C, rows, columns)."""
+    batch, channels, height, width = latents.shape
+    patches = latents.view(batch, channels, height // 2, 2, width // 2, 2).permute(0, 1, 3, 5, 2, 4)
+    patches = patches.reshape(batch, 4 * channels, height // 2, width // 2)
+    mean, deviation = _statistics(vae, patches)
+    return (patches - mean) / deviation
+
+
 def denormalise(grid: torch.Tensor, vae: AutoencoderKLFlux2) -> torch.Tensor:
     """Normalised tokens (B, 4 C, rows, columns) → latents (B, C, 2 · rows, 2 · columns) as the decoder expects them."""
-    mean = vae.bn.running_mean.view(1, -1, 1, 1).to(grid.device, grid.dtype)
-    deviation = torch.sqrt(vae.bn.running_var.view(1, -1, 1, 1) + vae.config.batch_norm_eps)
-    patches: torch.Tensor = grid * deviation.to(grid.device, grid.dtype) + mean
+    mean, deviation = _statistics(vae, grid)
+    patches = grid * deviation + mean
     batch, channels, rows, columns = patches.shape
     patches = patches.reshape(batch, channels // 4, 2, 2, rows, columns)
     return patches.permute(0, 1, 4, 2, 5, 3).reshape(batch, channels // 4, 2 * rows, 2 * columns)
+
+
+def _statistics(vae: AutoencoderKLFlux2, like: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and standard deviation of the channels of a token, where and as `like` is, (1, 4 C, 1, 1)."""
+    mean = vae.bn.running_mean.view(1, -1, 1, 1)
+    deviation = torch.sqrt(vae.bn.running_var.view(1, -1, 1, 1) + vae.config.batch_norm_eps)
+    return mean.to(like.device, like.dtype), deviation.to(like.device, like.dtype)

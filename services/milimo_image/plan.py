@@ -6,17 +6,24 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from milimo_runtime.device import DevicePlan
 from milimo_runtime.errors import InvalidArgument
 
 from milimo_image import defaults
+from milimo_image.autoencoder import Autoencoder, chosen
+from milimo_image.reference_size import cropped_size, reference_pixels, scaled_size
+from milimo_image.region import region_of
 
 if TYPE_CHECKING:
-    from milimo_image.request import ImageRequest
+    from collections.abc import Set as AbstractSet
+
+    from milimo_image.request import ImageRequest, Inpaint
 
 # Relative costs, in billions of multiply-adds per token of FLUX.2 klein 9B; only their ratios matter.
 _ENCODER_COST = 6.1  # 27 of Qwen3-8B's 36 layers
 _TRANSFORMER_COST = 9.1
 _DECODER_COST = 2.5
+_IMAGE_ENCODER_COST = 1.2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,8 +52,10 @@ class ImagePlan:
     model_width: int  # multiples of 16, ≥ width and height; the result is the middle of it
     model_height: int
     steps: int
+    skipped_steps: int  # the first ones, which inpainting with a strength below 1 leaves out
     guidance: float  # 1.0: one forward per step; above: a second one with an empty prompt
     cfg_scale: float  # 1.0: off
+    autoencoder: Autoencoder
     seeds: tuple[int, ...]
     stages: tuple[Stage, ...]
     notices: tuple[Notice, ...]
@@ -63,6 +72,7 @@ class ImagePlan:
 
 
 ENCODE_PROMPT = "encode_prompt"
+ENCODE_REFERENCES = "encode_references"
 
 
 def denoise_stage(index: int, count: int) -> str:
@@ -75,18 +85,26 @@ def decode_stage(index: int, count: int) -> str:
     return "decode" if count == 1 else f"decode_{index + 1}"
 
 
-def plan_image(request: ImageRequest, *, is_distilled: bool, random_seed: int) -> ImagePlan:
-    """The plan for `request` on a distilled or a base checkpoint.
+def plan_image(
+    request: ImageRequest,
+    *,
+    is_distilled: bool,
+    random_seed: int,
+    autoencoders: AbstractSet[Autoencoder] = frozenset(Autoencoder),
+) -> ImagePlan:
+    """The plan for `request` on a distilled or a base checkpoint with these autoencoders.
 
     `random_seed`, 0 to 2⁶³ − 1, is used when the request gives none. Image i of a batch has the seed `seed + i`, so it
     is the same image as a request for one with that seed. Raises `InvalidArgument` with the request's field names.
     """
     _check_text(request)
-    width, height = _check_size(request)
+    width, height = _check_size(request) if request.inpaint is None else _check_inpaint(request.inpaint)
     _check_references(request)
     notices: list[Notice] = []
     model_width, model_height = _round_up(width), _round_up(height)
-    if (model_width, model_height) != (width, height):
+    if request.inpaint is not None:
+        model_width, model_height = region_of((width, height)).model
+    elif (model_width, model_height) != (width, height):
         notices.append(
             Notice(
                 code="SIZE_ROUNDED",
@@ -98,17 +116,14 @@ def plan_image(request: ImageRequest, *, is_distilled: bool, random_seed: int) -
     steps = sampling.steps if request.steps is None else request.steps
     if not 1 <= steps <= defaults.MAX_STEPS:
         raise InvalidArgument("steps", f"is {steps}; expected 1 to {defaults.MAX_STEPS}")
+    # As diffusers counts: a strength of 1 takes all steps, and one step always remains.
+    strength = 1.0 if request.inpaint is None else request.inpaint.strength
+    skipped = int(max(steps - steps * strength, 0))
     cfg_scale = _cfg_scale(request, notices)
     guidance = _guidance(request, sampling.guidance, is_distilled=is_distilled, notices=notices)
     if cfg_scale > 1.0:
         guidance = 1.0  # its negative prompt takes the place of the empty one
-    if request.enable_ae:
-        notices.append(
-            Notice(
-                code="AUTOENCODER_FALLBACK",
-                text="the native autoencoder is not available; the one of the checkpoint's vae folder is used",
-            )
-        )
+    autoencoder = _autoencoder(request, autoencoders, notices)
     plan_seeds = _seeds(request, random_seed)
     return ImagePlan(
         width=width,
@@ -116,12 +131,15 @@ def plan_image(request: ImageRequest, *, is_distilled: bool, random_seed: int) -
         model_width=model_width,
         model_height=model_height,
         steps=steps,
+        skipped_steps=skipped,
         guidance=guidance,
         cfg_scale=cfg_scale,
+        autoencoder=autoencoder,
         seeds=plan_seeds,
         stages=_stages(
             tokens=(model_width // defaults.SIDE_MULTIPLE) * (model_height // defaults.SIDE_MULTIPLE),
-            steps=steps,
+            steps=steps - skipped,
+            references=_reference_tokens(request),
             passes=2 if guidance > 1.0 or cfg_scale > 1.0 else 1,
             count=len(plan_seeds),
         ),
@@ -156,21 +174,48 @@ def _check_size(request: ImageRequest) -> tuple[int, int]:
     return width, height
 
 
+def _check_inpaint(inpaint: Inpaint) -> tuple[int, int]:
+    image, mask = inpaint.image, inpaint.mask
+    if min(image.width, image.height) < defaults.MIN_SIDE:
+        raise InvalidArgument(
+            "asset_id",
+            f"is {image.width} × {image.height}; both sides must have at least {defaults.MIN_SIDE} pixels",
+        )
+    # The same proportions, but for rounding.
+    difference = abs(mask.width * image.height / (mask.height * image.width) - 1)
+    if difference > defaults.MASK_ASPECT_TOLERANCE:
+        raise InvalidArgument(
+            "mask_asset_id",
+            f"is {mask.width} × {mask.height}, the image {image.width} × {image.height}; "
+            "expected the same size or the same proportions",
+        )
+    if not 0 < inpaint.strength <= 1:
+        raise InvalidArgument("strength", f"is {inpaint.strength}; expected above 0, up to 1")
+    if not 0 <= inpaint.feather <= defaults.MAX_FEATHER:
+        raise InvalidArgument("feather", f"is {inpaint.feather}; expected 0 to {defaults.MAX_FEATHER} pixels")
+    if inpaint.crop_padding is not None and not 0 <= inpaint.crop_padding <= defaults.MAX_CROP_PADDING:
+        raise InvalidArgument(
+            "crop_padding", f"is {inpaint.crop_padding}; expected 0 to {defaults.MAX_CROP_PADDING} pixels"
+        )
+    return image.width, image.height
+
+
 def _check_references(request: ImageRequest) -> None:
     if len(request.references) > defaults.MAX_REFERENCES:
         raise InvalidArgument(
-            "references", f"has {len(request.references)} images; at most {defaults.MAX_REFERENCES} are accepted"
+            "reference_asset_ids",
+            f"has {len(request.references)} images; at most {defaults.MAX_REFERENCES} are accepted",
         )
     for index, reference in enumerate(request.references):
-        width, height = reference.size
+        width, height = reference.width, reference.height
         if min(width, height) < defaults.MIN_REFERENCE_SIDE:
             raise InvalidArgument(
-                f"references[{index}]",
+                f"reference_asset_ids[{index}]",
                 f"is {width} × {height}; both sides must have at least {defaults.MIN_REFERENCE_SIDE} pixels",
             )
         if max(width, height) > defaults.MAX_REFERENCE_ASPECT * min(width, height):
             raise InvalidArgument(
-                f"references[{index}]",
+                f"reference_asset_ids[{index}]",
                 f"is {width} × {height}; one side may be at most {defaults.MAX_REFERENCE_ASPECT:g} times the other",
             )
 
@@ -194,6 +239,13 @@ def _cfg_scale(request: ImageRequest, notices: list[Notice]) -> float:
         raise InvalidArgument(
             "cfg_scale", f"is {scale}; expected {defaults.MIN_CFG_SCALE:g} to {defaults.MAX_CFG_SCALE:g}"
         )
+    if scale == 1.0 and request.negative_prompt:
+        notices.append(
+            Notice(
+                code="NEGATIVE_PROMPT_IGNORED",
+                text="the negative prompt has no effect with a cfg_scale of 1",
+            )
+        )
     return scale
 
 
@@ -215,6 +267,29 @@ def _guidance(request: ImageRequest, default: float, *, is_distilled: bool, noti
     return request.guidance
 
 
+def _autoencoder(request: ImageRequest, there: AbstractSet[Autoencoder], notices: list[Notice]) -> Autoencoder:
+    autoencoder = chosen(request.enable_ae, there)
+    wanted = autoencoder if request.enable_ae is None else chosen(request.enable_ae, frozenset(Autoencoder))
+    if wanted is not autoencoder:
+        text = (
+            "the native autoencoder is not available; the one of the checkpoint's vae folder is used"
+            if wanted is Autoencoder.NATIVE
+            else "the autoencoder of the vae folder is not available; the native one is used"
+        )
+        notices.append(Notice(code="AUTOENCODER_FALLBACK", text=text))
+    return autoencoder
+
+
+def _reference_tokens(request: ImageRequest) -> tuple[int, ...]:
+    """Tokens of each reference, on devices without limits of their own."""
+    most = reference_pixels(len(request.references), DevicePlan)
+    sizes = [cropped_size(*scaled_size(each.width, each.height, most)) for each in request.references]
+    if request.inpaint is not None:
+        image = request.inpaint.image
+        sizes.insert(0, region_of((image.width, image.height)).model)
+    return tuple(width * height // defaults.SIDE_MULTIPLE**2 for width, height in sizes)
+
+
 def _seeds(request: ImageRequest, random_seed: int) -> tuple[int, ...]:
     if not 1 <= request.count <= defaults.MAX_COUNT:
         raise InvalidArgument("count", f"is {request.count}; expected 1 to {defaults.MAX_COUNT}")
@@ -228,9 +303,11 @@ def _seeds(request: ImageRequest, random_seed: int) -> tuple[int, ...]:
     return tuple(range(first, first + request.count))
 
 
-def _stages(*, tokens: int, steps: int, passes: int, count: int) -> tuple[Stage, ...]:
+def _stages(*, tokens: int, references: tuple[int, ...], steps: int, passes: int, count: int) -> tuple[Stage, ...]:
     stages = [Stage(name=ENCODE_PROMPT, steps=1, cost=_ENCODER_COST * defaults.MAX_PROMPT_TOKENS)]
-    forward = _TRANSFORMER_COST * (tokens + defaults.MAX_PROMPT_TOKENS)
+    if references:
+        stages.append(Stage(name=ENCODE_REFERENCES, steps=len(references), cost=_IMAGE_ENCODER_COST * sum(references)))
+    forward = _TRANSFORMER_COST * (tokens + sum(references) + defaults.MAX_PROMPT_TOKENS)
     for index in range(count):
         stages.append(Stage(name=denoise_stage(index, count), steps=steps, cost=forward * steps * passes))
         stages.append(Stage(name=decode_stage(index, count), steps=1, cost=_DECODER_COST * tokens))

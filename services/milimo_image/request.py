@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
+from milimo_image import defaults
 
 
 class ImageFormat(Enum):
@@ -26,14 +24,23 @@ class ReferenceMode(Enum):
     BOTH = "both"
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Inpaint:
-    """Repaints the white part of `mask`; both images have the same size, the mask is of mode "L"."""
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """An image to take subjects and style from; its size in pixels."""
 
-    image: Image
-    mask: Image
-    strength: float = 1.0
-    feather: int = 0  # pixels, inside the mask
+    asset_id: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inpaint:
+    """Repaints `image` where `mask` is white."""
+
+    image: Reference
+    mask: Reference
+    strength: float = 1.0  # how much is new, above 0
+    feather: int = defaults.DEFAULT_FEATHER  # pixels, inside the mask
     crop_padding: int | None = None  # pixels around the mask to work on; None: the whole image
 
 
@@ -52,7 +59,7 @@ class ImageRequest:
     enable_true_cfg: bool = False
     cfg_scale: float | None = None
     enable_ae: bool | None = None
-    references: tuple[Image, ...] = ()
+    references: tuple[Reference, ...] = ()
     reference_mode: ReferenceMode = ReferenceMode.AUTO
     inpaint: Inpaint | None = None
     format: ImageFormat = ImageFormat.JPEG

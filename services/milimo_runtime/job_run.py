@@ -29,7 +29,7 @@ from milimo_runtime.jobs import (
     QueuePosition,
 )
 from milimo_runtime.lease_terms import LeaseLost
-from milimo_runtime.observer import JobCancelled
+from milimo_runtime.observer import JobCancelled, unwatched
 from milimo_runtime.progress import Reached, Stage, StageProgress, StageSpeeds
 
 if TYPE_CHECKING:
@@ -197,11 +197,20 @@ class JobRun:
         Raises:
             JobCancelled, JobFailed: also when the step was recorded by an earlier attempt.
         """
+        return self._recorded(name, lambda: self._with_model(residency, stages, work))
+
+    def light_step(
+        self, name: str, stages: Sequence[Stage], work: Callable[[JobObserver], Mapping[str, Any]]
+    ) -> Mapping[str, Any]:
+        """Does `work`, which needs no model and waits for no lease, as a durable step; else as `step`."""
+        return self._recorded(name, lambda: self._without_model(stages, work))
+
+    def _recorded(self, name: str, work: Callable[[], dict[str, Any]]) -> Mapping[str, Any]:
         for number in range(_LEASE_ATTEMPTS):
 
             def attempt() -> dict[str, Any]:
                 try:
-                    return self._outcome(residency, stages, work)
+                    return self._outcome(work)
                 except DATABASE_AWAY as error:
                     # An Exception would be recorded as the step's end.
                     raise DatabaseAway from error
@@ -219,17 +228,31 @@ class JobRun:
                 )
         raise JobFailed(failure_of(LeaseTakenAgain(name)))
 
-    def _outcome(
+    def _with_model(
         self,
         residency: Residency[M],
         stages: Sequence[Stage],
         work: Callable[[M, JobObserver], Mapping[str, Any]],
     ) -> dict[str, Any]:
+        with self.turn(residency) as turn, self.spans:
+
+            def attempt() -> dict[str, Any]:
+                return dict(work(turn.model, JobObserver(self, stages, self._speeds, turn.check)))
+
+            return turn.with_room(attempt, self._short_of_memory)
+
+    def _without_model(
+        self, stages: Sequence[Stage], work: Callable[[JobObserver], Mapping[str, Any]]
+    ) -> dict[str, Any]:
+        self.signals.check()
+        self.enter(JobState.RUNNING)
+        with self.spans:
+            return dict(work(JobObserver(self, stages, self._speeds, unwatched)))
+
+    def _outcome(self, work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         """Whatever comes of the step, as JSON: DBOS records it. Only JobDraining and JobTakenOver pass through."""
         try:
-            with self.turn(residency) as turn, self.spans:
-                observer = JobObserver(self, stages, self._speeds, turn.check)
-                return {"done": dict(work(turn.model, observer))}
+            return {"done": work()}
         except JobCancelled:
             return {"cancelled": True}
         except LeaseLost:
@@ -238,6 +261,9 @@ class JobRun:
         except MilimoError as error:
             failure = failure_of(error)
             return {"failure": {"code": failure.code, "message": failure.message, "details": list(failure.details)}}
+
+    def _short_of_memory(self, problem: str) -> None:
+        self.notice("OUT_OF_MEMORY", f"memory ran out, others are asked for theirs, and it is tried again: {problem}")
 
     def enter(self, state: JobState, *, reason: str = "") -> None:
         """Moves the job to a state and tells its watchers. Raises JobTakenOver."""
@@ -298,7 +324,7 @@ class JobRun:
         self.signals.check()
         if place != self._place:
             self._place = place
-            self.mention(QueuePosition(position=place.position, eta_s=None, reason=place.reason))
+            self.mention(QueuePosition(position=place.position, eta_s=place.eta_s, reason=place.reason))
 
 
 class JobObserver:

@@ -31,7 +31,9 @@ SPANS: Final[Mapping[str, str]] = {
     "job KIND": "One attempt at a job; below the call that submitted it. A job that was taken up again has several.",
     "lease wait": "From the wish for the model to the lease. Events `queued` name the place and what is waited for.",
     "load": "Weights on their way to the device, with their bytes.",
-    "unload": "Weights on their way off it.",
+    "restore": "Parked weights on their way back to the device, in one copy.",
+    "park": "Weights on their way off it, into host memory.",
+    "unload": "Weights on their way off it, for good.",
     "stage NAME": "A stage of the plan, such as `stage denoise`, to its last step.",
     "step": "A step of the stage above it; the decoding of a video reports several frames as one.",
     "encode": "From the last step to the finished file. A video is encoded while it is decoded: here it is closed.",
@@ -131,7 +133,7 @@ class Swap:
 
     def __init__(
         self,
-        direction: Literal["load", "unload"],
+        direction: Literal["load", "restore", "park", "unload"],
         tenant: str,
         clock: Callable[[], float],
         *,

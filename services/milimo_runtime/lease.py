@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import secrets
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,7 @@ import grpc.aio
 from milimo.v1 import arbiter_pb2, arbiter_pb2_grpc
 
 from milimo_runtime.errors import MilimoError
+from milimo_runtime.lease_request import ask
 from milimo_runtime.lease_stream import Broken, acquire_message, heartbeat, next_reply, say
 from milimo_runtime.lease_terms import Claim, Grant, LeaseLost, QueuePlace, ReclaimWish
 
@@ -34,6 +36,13 @@ _MARGIN_OF_TTL: Final = 0.25
 # Pauses between attempts to reach the arbiter, in seconds.
 _FIRST_PAUSE_S: Final = 0.05
 _LONGEST_PAUSE_S: Final = 1.0
+# How long the arbiter may take to answer `park`, in seconds.
+_PARK_S: Final = 5.0
+
+
+def _nobody_waits() -> int:
+    """There is one job."""
+    return 0
 
 
 async def acquire(
@@ -43,6 +52,7 @@ async def acquire(
     on_queued: Callable[[QueuePlace], None],
     measure: Callable[[], int | None],
     on_change: Callable[[], None],
+    waiting: Callable[[], int] = _nobody_waits,
     clock: Callable[[], float] = time.monotonic,
 ) -> Lease:
     """Waits for a lease and returns it, held and confirmed. Cancelling leaves the queue at once.
@@ -54,24 +64,23 @@ async def acquire(
         measure: bytes that the tenant's allocator has on the device, None when it cannot tell. Called with each
             heartbeat on the event loop: it must be quick.
         on_change: called on the event loop when the lease is lost or memory is wanted back.
+        waiting: how many jobs wait behind that of the request. Called on the event loop.
         clock: seconds on a monotonic clock.
 
     Raises:
         MilimoError: when the arbiter refuses the request; reason and fields are its own.
     """
     pause = _FIRST_PAUSE_S
+    acquire_id = secrets.token_urlsafe(18)
     while True:
-        call = arbiter_pb2_grpc.MemoryArbiterStub(channel).Lease()
-        try:
-            granted = await _wait_in_queue(call, request, on_queued)
-        except Broken:
-            granted = None
-        except BaseException:
-            call.cancel()
-            raise
-        if granted is not None:
-            lease = Lease(request, granted, measure=measure, on_change=on_change, clock=clock)
-            lease.start(channel, call)
+        asked_at = clock()
+        answer = await ask(channel, request, acquire_id, on_queued)
+        if answer.granted is not None:
+            lease = Lease(request, answer.granted, measure=measure, on_change=on_change, clock=clock)
+            if not answer.waited:
+                # The answer to the request itself is as good as that to a heartbeat.
+                lease.hold_since(asked_at)
+            lease.start(channel, answer.call, waiting())
             try:
                 await lease.answered()
             except BaseException:
@@ -80,23 +89,12 @@ async def acquire(
             if lease.lost is None:
                 return lease
             await lease.release()
-        call.cancel()
+        if not answer.broken:
+            # A repeat of a request that was answered would be another one.
+            acquire_id = secrets.token_urlsafe(18)
         on_queued(QueuePlace(position=0, reason="the arbiter does not answer"))
         await asyncio.sleep(pause)
         pause = min(2 * pause, _LONGEST_PAUSE_S)
-
-
-async def _wait_in_queue(
-    call: Call, request: Claim, on_queued: Callable[[QueuePlace], None]
-) -> arbiter_pb2.Granted | None:
-    """The offer; None when the stream ended before."""
-    await say(call, acquire_message(request))
-    while (reply := await next_reply(call)) is not None:
-        if reply.HasField("queued"):
-            on_queued(QueuePlace(position=reply.queued.position, reason=reply.queued.reason))
-        elif reply.HasField("granted"):
-            return reply.granted
-    return None
 
 
 async def withdraw(task: asyncio.Task[Lease]) -> None:
@@ -138,6 +136,8 @@ class Lease:
         self._call: Call | None = None
         self._writing = asyncio.Lock()
         self._releasing: int | None = None
+        # The answer to the latest `park`.
+        self._parked: asyncio.Future[int] | None = None
         self._answered = asyncio.Event()
         self._over = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -168,16 +168,22 @@ class Lease:
         if lost is not None:
             raise LeaseLost(f"lease {self.grant.lease_id} of {self._request.tenant} is lost: {lost}")
 
-    def start(self, channel: grpc.aio.Channel, call: Call) -> None:
+    def start(self, channel: grpc.aio.Channel, call: Call, waiting_jobs: int = 0) -> None:
         """Keeps the lease alive from now on, over this call and its successors."""
         self._call = call
+        self._waiting_jobs = waiting_jobs
         self._tasks = [
             asyncio.create_task(self._converse(channel, call), name=f"lease {self.grant.lease_id}"),
             asyncio.create_task(self._keep_alive(), name=f"heartbeats of lease {self.grant.lease_id}"),
         ]
 
+    def hold_since(self, asked_at: float) -> None:
+        """The grant answered the request that was sent then: the lease is held, for as long as that allows."""
+        self._valid_until = self._end_of(asked_at)
+        self._answered.set()
+
     async def answered(self) -> None:
-        """Waits until the arbiter has answered the first heartbeat: only then is the lease held, unless it is lost."""
+        """Waits until the arbiter has answered something: only then is the lease held, unless it is lost."""
         await self._answered.wait()
 
     async def busy(self, job_id: str, waiting_jobs: int) -> None:
@@ -202,6 +208,21 @@ class Lease:
             raise ValueError(f"cannot give back {size} of {self._bytes} bytes")
         self._bytes -= size
         await self._write(arbiter_pb2.LeaseRequest(shrink=arbiter_pb2.Shrink(bytes=size)))
+
+    async def park(self, size: int) -> int:
+        """Asks for host memory in which to keep weights, 0 to give it back; bytes that are the tenant's from now on.
+
+        0 when the lease is lost, or when no answer comes for a while.
+        """
+        if self.lost is not None:
+            return 0
+        self._parked = asyncio.get_running_loop().create_future()
+        await self._write(arbiter_pb2.LeaseRequest(park=arbiter_pb2.Park(bytes=size)))
+        try:
+            async with asyncio.timeout(min(_PARK_S, self._ttl)):
+                return await self._parked
+        except TimeoutError:
+            return 0
 
     async def report(self) -> None:
         """Sends a heartbeat now, with what is measured."""
@@ -260,8 +281,12 @@ class Lease:
     def _renew(self, sent_at: float) -> None:
         """A message that was sent at that time was answered. Never revives a lease that was lost meanwhile."""
         if self.lost is None:
-            self._valid_until = max(self._valid_until, sent_at + (1 - _MARGIN_OF_TTL) * self._ttl)
+            self._valid_until = max(self._valid_until, self._end_of(sent_at))
         self._answered.set()
+
+    def _end_of(self, sent_at: float) -> float:
+        """Until when a message allows to go on that was sent at that time and answered."""
+        return sent_at + (1 - _MARGIN_OF_TTL) * self._ttl
 
     def _lose(self, reason: str) -> None:
         if not self._told_lost:
@@ -273,6 +298,9 @@ class Lease:
 
     async def _keep_alive(self) -> None:
         """Heartbeats while the lease is held; wakes up when it is lost for want of answers."""
+        if self._waiting_jobs:
+            # Before the heartbeat that confirms the lease: from then on the arbiter may ask for it back.
+            await self._say_turn()
         while not self._over.is_set():
             pause = max(0.0, min(self._ttl / _HEARTBEATS_PER_TTL, self._valid_until - self._clock()))
             with contextlib.suppress(TimeoutError):
@@ -301,7 +329,7 @@ class Lease:
             # Answered by `granted`: as good as a heartbeat sent now.
             self._sent[0] = self._clock()
             with contextlib.suppress(Broken, MilimoError):
-                await say(call, acquire_message(self._request, self._resume_token))
+                await say(call, acquire_message(self._request, resume_token=self._resume_token))
 
     async def _read(self, call: Call) -> bool:
         """Handles replies until the stream ends; whether there were any."""
@@ -344,6 +372,9 @@ class Lease:
                 deadline = self._clock() + wish.deadline.ToNanoseconds() / 1e9
                 self._wish = ReclaimWish(bytes=wish.bytes, deadline=deadline, reason=wish.reason)
                 self._on_change()
+            case "parked":
+                if self._parked is not None and not self._parked.done():
+                    self._parked.set_result(reply.parked.bytes)
             case "revoked":
                 self._call = call
                 self._lose(reply.revoked.reason)

@@ -37,8 +37,8 @@ def arbiter_channel(address: str) -> grpc.aio.Channel:
     return grpc.aio.insecure_channel(address, options=CLIENT_OPTIONS)
 
 
-def acquire_message(request: Claim, resume_token: str = "") -> arbiter_pb2.LeaseRequest:
-    """Asks for a lease, or for an earlier one back."""
+def acquire_message(request: Claim, *, acquire_id: str = "", resume_token: str = "") -> arbiter_pb2.LeaseRequest:
+    """Asks for a lease, with an id by which a repeat of the request is known; or for an earlier one back."""
     min_hold = duration_pb2.Duration()
     min_hold.FromNanoseconds(round(request.min_hold_s * 1e9))
     return arbiter_pb2.LeaseRequest(
@@ -53,6 +53,7 @@ def acquire_message(request: Claim, resume_token: str = "") -> arbiter_pb2.Lease
             priority=_PRIORITIES[request.priority],
             min_hold=min_hold,
             job_id=request.job_id,
+            acquire_id=acquire_id,
             resume_token=resume_token,
             process=arbiter_pb2.ProcessIdentity(
                 pid=os.getpid(), start_ticks=start_ticks(os.getpid()) or 0, pid_namespace=pid_namespace()

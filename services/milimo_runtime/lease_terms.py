@@ -56,10 +56,11 @@ class Grant:
 
 @dataclass(frozen=True, kw_only=True)
 class QueuePlace:
-    """A place in a queue: 1 is next, 0 when it is not known; and what is waited for."""
+    """A place in a queue: 1 is next, 0 when it is not known; what is waited for; and for how long, where it is known."""
 
     position: int
     reason: str
+    eta_s: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -37,13 +37,20 @@ def asset_key(project_id: str, folder: str, asset_id: str, extension: str) -> st
     return f"projects/{project_id}/{folder}/{asset_id}.{extension}"
 
 
+def work_key(project_id: str, job_id: str, name: str, extension: str) -> str:
+    """The key of a file that a job keeps from one step to the next. Raises ValueError as `asset_key`."""
+    for part in (project_id, job_id, name, extension):
+        _require_plain(part)
+    return f"projects/{project_id}/jobs/{job_id}/{name}.{extension}"
+
+
 def _require_plain(part: str) -> None:
     if not _PLAIN.fullmatch(part):
         raise ValueError(f"{part!r} cannot be part of a key: letters, digits, - and _ can")
 
 
 class MediaStore:
-    """Files by key. Blocking: coroutines call through `asyncio.to_thread`. Keys are made by `asset_key` alone."""
+    """Files by key, as `asset_key` and `work_key` make them. Blocking: coroutines call through `asyncio.to_thread`."""
 
     def __init__(self, url: str) -> None:
         """Opens the store at a file: or s3: URL. A folder is made when it is missing."""
@@ -125,10 +132,26 @@ class MediaStore:
         with contextlib.suppress(FileNotFoundError):
             delete(self._store, key)
 
+    def exists(self, key: str) -> bool:
+        """Whether there is such a file."""
+        try:
+            head(self._store, key)
+        except FileNotFoundError:
+            return False
+        return True
+
+    def delete_work(self, project_id: str, job_id: str) -> None:
+        """Removes what a job kept from one step to the next. Raises ValueError when an id is no plain name."""
+        _require_plain(project_id)
+        _require_plain(job_id)
+        self._delete_below(f"projects/{project_id}/jobs/{job_id}/")
+
     def delete_project(self, project_id: str) -> None:
         """Removes all files of a project. Raises ValueError when the id is no plain name."""
         _require_plain(project_id)
-        prefix = f"projects/{project_id}/"
+        self._delete_below(f"projects/{project_id}/")
+
+    def _delete_below(self, prefix: str) -> None:
         for batch in list_keys(self._store, prefix):
             for entry in batch:
                 self.delete(entry["path"])

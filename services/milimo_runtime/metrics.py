@@ -63,7 +63,7 @@ SWAP_DURATION: Final = Instrument(
     name="milimo.model.swap.duration",
     unit="s",
     attributes=(TENANT, DIRECTION),
-    description="Time to bring weights to the device (load) or off it (unload)",
+    description="Time to bring weights to the device (load, restore) or off it (park, unload)",
 )
 SWAP_BYTES: Final = Instrument(
     name="milimo.model.swap.bytes",

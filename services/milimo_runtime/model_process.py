@@ -13,7 +13,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar
 
 from milimo_runtime.database import Database
-from milimo_runtime.device import ELEMENT_TYPES, DevicePlan, GradeUnknown, detect_device, device_plan, granted_plan
+from milimo_runtime.device import (
+    ELEMENT_TYPES,
+    DevicePlan,
+    GradeUnknown,
+    detect_device,
+    device_kind,
+    device_plan,
+    granted_plan,
+)
 from milimo_runtime.job_feed import JobFeed
 from milimo_runtime.job_store import JobStore
 from milimo_runtime.lease_stream import arbiter_channel
@@ -23,14 +31,15 @@ from milimo_runtime.registry import InstalledModel, Registry
 from milimo_runtime.residency import Residency
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable
+    from collections.abc import AsyncIterator, Callable, Iterable
     from pathlib import Path
 
     import grpc.aio
+    import torch
 
     from milimo_runtime.device import DeviceKind
     from milimo_runtime.lease_terms import Grant
-    from milimo_runtime.settings import ServiceSettings
+    from milimo_runtime.settings import ParkWeights, ServiceSettings
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +50,12 @@ class Loaded(Protocol):
     @property
     def weight_bytes(self) -> int:
         """Bytes of its weights."""
+
+    def modules(self) -> Iterable[torch.nn.Module]:
+        """The modules that hold the weights, each once; none for a model that cannot be parked."""
+
+    def drop_caches(self) -> None:
+        """Forgets what is kept beside the weights and can be made again."""
 
 
 M = TypeVar("M", bound=Loaded)
@@ -63,6 +78,7 @@ class ModelHost(Generic[M]):
         load: Callable[[InstalledModel, DevicePlan, Callable[[], None]], M],
         device: Literal["auto"] | DeviceKind,
         drain_s: float,
+        park_weights: ParkWeights = "auto",
     ) -> None:
         """Nothing is asked for or loaded yet.
 
@@ -76,6 +92,7 @@ class ModelHost(Generic[M]):
                 parts, and lets pass what that raises: the job was cancelled, or the lease is lost.
             device: where models may run.
             drain_s: seconds that a turn may still take when the host is closed.
+            park_weights: where weights that leave the device may be parked in host memory.
         """
         self._name = name
         self._tenant = tenant
@@ -85,6 +102,7 @@ class ModelHost(Generic[M]):
         self._load = load
         self._device = device
         self._drain_s = drain_s
+        self._park_weights = park_weights
         self._lock = threading.Lock()
         self._residency: Residency[M] | None = None
         # How the model runs, or ran last.
@@ -114,6 +132,9 @@ class ModelHost(Generic[M]):
                     load=lambda grant, check: self._loaded(installed, grant, check),
                     measure=self._measure,
                     size_of=lambda model: model.weight_bytes,
+                    modules_of=lambda model: model.modules(),
+                    drop_caches=lambda model: model.drop_caches(),
+                    parks=lambda grant: may_park(self._park_weights, grant.device),
                 )
             return self._residency
 
@@ -142,6 +163,11 @@ class ModelHost(Generic[M]):
         if self._residency is not None:
             await self._residency.close(self._drain_s)
         await self._channel.close()
+
+
+def may_park(park_weights: ParkWeights, device: str) -> bool:
+    """Whether weights that leave a device may wait in host memory: "auto" is where that is memory of another kind."""
+    return park_weights == "always" or (park_weights == "auto" and device_kind(device) == "cuda")
 
 
 def grades_of(installed: InstalledModel, kind: DeviceKind) -> list[Grade]:
@@ -209,6 +235,7 @@ async def open_model_process(
         load=load,
         device=settings.device,
         drain_s=settings.drain_seconds,
+        park_weights=settings.park_weights,
     )
     try:
         yield ModelProcess(

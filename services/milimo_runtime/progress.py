@@ -31,13 +31,19 @@ class StageSpeeds:
     def learn(self, stage: str, cost: float, seconds: float) -> None:
         """Takes up a measurement."""
         measured = seconds / cost
-        known = self._seconds.get(stage, measured)
-        self._seconds[stage] = known + _NEWEST * (measured - known)
+        kind = _kind(stage)
+        known = self._seconds.get(kind, measured)
+        self._seconds[kind] = known + _NEWEST * (measured - known)
 
     def predict(self, stage: str, cost: float) -> float | None:
         """Seconds that so much of the stage will take; None while nothing is known."""
-        known = self._seconds.get(stage)
+        known = self._seconds.get(_kind(stage))
         return None if known is None else known * cost
+
+
+def _kind(stage: str) -> str:
+    """A long video repeats its stages for each chunk, as "chunk_7.decode": they are equally fast."""
+    return stage.rpartition(".")[2]
 
 
 @dataclass(frozen=True, kw_only=True)

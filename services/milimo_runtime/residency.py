@@ -1,7 +1,8 @@
 """The weights of one tenant in this process, and the lease under which they are there.
 
 Jobs take turns, one at a time, each in its own thread. Between turns the weights stay warm; when the arbiter wants the
-memory back, they go, at once when nobody uses them, otherwise at the end of the turn.
+memory back, they go, at once when nobody uses them, otherwise at the end of the turn: to host memory where the arbiter
+lends some, or altogether.
 """
 
 from __future__ import annotations
@@ -14,32 +15,31 @@ import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
-from milimo_runtime.job_trace import LeaseWait, Swap
+from milimo_runtime.job_trace import LeaseWait
 from milimo_runtime.lease import Lease, acquire
-from milimo_runtime.lease_terms import Claim, Grade, Grant, LeaseLost, Priority, QueuePlace
-from milimo_runtime.lease_wait import PATIENCE_S, wait_for_lease
-from milimo_runtime.local_queue import LocalQueue, LocalWaiter
-from milimo_runtime.memory import Departure, clear_ended_frames, give_back
+from milimo_runtime.lease_terms import Claim, Grade, Grant, Priority, QueuePlace
+from milimo_runtime.lease_wait import wait_for_lease
+from milimo_runtime.memory import Departure, clear_ended_frames
+from milimo_runtime.out_of_memory import holders_of, reclaim, with_room
+from milimo_runtime.resident import Resident
 from milimo_runtime.turn import Turn
+from milimo_runtime.turn_order import TurnOrder
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 
     import grpc.aio
+    import torch
 
 log = logging.getLogger(__name__)
 
 M = TypeVar("M")
 T = TypeVar("T")
 
-# How long the weights of a turn that has ended may still be referred to, in seconds.
-_DEPARTURE_S: Final = 30.0
 # How long the last turn may take to end when the residency is closed, and then the arbiter to answer, in seconds. An
 # arbiter that does not answer learns the same from the end of the stream.
 _CLOSE_S: Final = 20.0
 _FAREWELL_S: Final = 1.0
-# Stands for a job while weights are dropped that nobody uses.
-_HOUSEKEEPING: Final = "housekeeping"
 
 
 def _nobody_listens(place: QueuePlace) -> None:
@@ -59,6 +59,9 @@ class Residency(Generic[M]):
         load: Callable[[Grant, Callable[[], None]], M],
         measure: Callable[[], int | None] = lambda: None,
         size_of: Callable[[M], int] = lambda _: 0,
+        modules_of: Callable[[M], Iterable[torch.nn.Module]] = lambda _: (),
+        drop_caches: Callable[[M], None] = lambda _: None,
+        parks: Callable[[Grant], bool] = lambda _: False,
         min_hold_s: float = 0.0,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -74,6 +77,9 @@ class Residency(Generic[M]):
                 or the lease is lost.
             measure: bytes on the device that the tenant's allocator has now; None when it cannot tell. Must be quick.
             size_of: bytes of a model's weights.
+            modules_of: the modules that hold a model's weights: what can be parked.
+            drop_caches: forgets what a model keeps beside its weights.
+            parks: whether weights that leave the granted device are parked in host memory, if the arbiter lends any.
             min_hold_s: how long freshly loaded weights are kept before a turn is asked to yield.
             clock: seconds on a monotonic clock.
         """
@@ -86,41 +92,38 @@ class Residency(Generic[M]):
         self._size_of = size_of
         self._min_hold_s = min_hold_s
         self._clock = clock
-        # Guards everything below. Nothing is awaited and no callback is called while it is held.
-        self._condition = threading.Condition()
-        self._waiters = LocalQueue(tenant)
-        # The job whose turn it is; "housekeeping" while weights are dropped that nobody uses.
-        self._current: str | None = None
-        # Whether it was woken: it may wait for the arbiter.
-        self._woken = False
-        self._model: M | None = None
+        self._order = TurnOrder(tenant)
+        self._weights = Resident(
+            tenant, load=load, size_of=size_of, modules_of=modules_of, drop_caches=drop_caches, clock=clock
+        )
+        self._parks = parks
         self._lease: Lease | None = None
-        self._leaving: Swap | None = None
+        # Host memory that the arbiter has lent for parked weights.
+        self._host_bytes = 0
         self._peak = 0
-        self._closed = False
 
     @property
     def waiting_jobs(self) -> int:
         """Jobs that wait for their turn."""
-        with self._condition:
-            return len(self._waiters)
+        return self._order.waiting
 
     @property
     def grant(self) -> Grant | None:
         """What the resident weights run on; None while there are none."""
-        with self._condition:
-            return None if self._model is None or self._lease is None else self._lease.grant
+        lease = self._lease
+        return None if self._weights.model is None or lease is None else lease.grant
+
+    @property
+    def parked_bytes(self) -> int:
+        """Bytes of host memory in which the weights are parked; 0 while they are not."""
+        return self._weights.parked_bytes
 
     def wake(self, job_id: str) -> None:
         """Has a waiting job call its `on_waiting` at once, which may then raise because the job was cancelled.
 
         Nothing comes of it when that job does not wait.
         """
-        with self._condition:
-            self._waiters.wake(job_id)
-            if self._current == job_id:
-                self._woken = True
-            self._condition.notify_all()
+        self._order.wake(job_id)
 
     @contextlib.contextmanager
     def turn(
@@ -150,7 +153,14 @@ class Residency(Generic[M]):
         try:
             with wait:
                 lease, model = self._resident(job_id, priority, on_waiting, wait)
-            turn = Turn(model, lease, self._min_hold_s, self._clock)
+            turn = Turn(
+                model,
+                lease,
+                self._min_hold_s,
+                self._clock,
+                make_room=lambda problem: self._make_room(lease, problem),
+                holders=lambda: self._on_loop(holders_of(self._channel, lease.grant.device)),
+            )
             del model
             try:
                 yield turn
@@ -165,57 +175,20 @@ class Residency(Generic[M]):
 
     def _queue_up(self, job_id: str, priority: Priority, on_waiting: Callable[[QueuePlace], None]) -> None:
         """Returns when the job is the current one."""
-        with self._condition:
-            waiter = self._waiters.add(job_id, priority)
-            self._condition.notify_all()
-        self._tell_waiting_jobs()
         try:
-            while True:
-                with self._condition:
-                    if self._takes_turn(waiter):
-                        return
-                    place = self._waiters.place(waiter, self._current)
-                    if place == waiter.told and not waiter.woken:
-                        self._condition.wait(PATIENCE_S)
-                        if self._takes_turn(waiter):
-                            return
-                    waiter.told = place
-                    waiter.woken = False
-                on_waiting(place)
+            self._order.take(job_id, priority, on_waiting, self._tell_waiting_jobs)
         except BaseException:
-            with self._condition:
-                self._waiters.remove(waiter)
-                # The last turn may have left the lease busy for this job.
-                left_alone = self._current is None and len(self._waiters) == 0
-                if left_alone:
-                    self._current = _HOUSEKEEPING
-                self._condition.notify_all()
             self._tell_waiting_jobs()
-            if left_alone:
+            # The last turn may have left the lease busy for this job.
+            if self._order.begin_housekeeping(unless_wanted=True):
                 self._end_turn()
             raise
-
-    def _takes_turn(self, waiter: LocalWaiter) -> bool:
-        """Makes the waiter's job the current one if it is its turn. The condition is held."""
-        self._check_open()
-        if self._current is not None or not self._waiters.is_next(waiter):
-            return False
-        self._waiters.remove(waiter)
-        self._current = waiter.job_id
-        self._woken = waiter.woken
-        # Those behind it have a new place.
-        self._condition.notify_all()
-        return True
-
-    def _check_open(self) -> None:
-        if self._closed:
-            raise LeaseLost(f"{self._tenant} is shutting down")
 
     def _resident(
         self, job_id: str, priority: Priority, on_waiting: Callable[[QueuePlace], None], wait: LeaseWait
     ) -> tuple[Lease, M]:
-        """The model on a lease that is held, from the last turn or loaded now. This job is the current one."""
-        lease, model = self._lease, self._model
+        """The model on a lease that is held, from the last turn or brought now. This job is the current one."""
+        lease, model = self._lease, self._weights.model
         if lease is not None and model is not None and lease.lost is None and lease.wish is None:
             self._post(lease.busy(job_id, self.waiting_jobs))
             wait.granted(lease.grant, is_resident=True)
@@ -225,31 +198,31 @@ class Residency(Generic[M]):
         lease = self._acquire(job_id, priority, on_waiting)
         wait.granted(lease.grant, is_resident=False)
         try:
-            model = self._load_on(lease, on_waiting)
+            model = self._bring_under(lease, on_waiting)
         except BaseException as error:
             clear_ended_frames(error)
-            self._see_off(self._let_go())
+            # What was not restored is parked still.
+            self._see_off(Departure(None) if self._weights.parked_bytes else self._weights.drop())
             raise
-        with self._condition:
-            self._model = model
+        self._settle_parking(lease)
         self._post(lease.report())
         return lease, model
 
-    def _load_on(self, lease: Lease, on_waiting: Callable[[QueuePlace], None]) -> M:
+    def _bring_under(self, lease: Lease, on_waiting: Callable[[QueuePlace], None]) -> M:
         place = QueuePlace(position=0, reason=f"{self._tenant} loads its weights")
 
         def check() -> None:
             on_waiting(place)
-            self._check_open()
+            self._order.check_open()
             lease.check()
 
         check()
         started = self._clock()
-        with Swap("load", self._tenant, self._clock) as swap:
-            model = self._load(lease.grant, check)
-            swap.size = self._size_of(model)
-        # A holder that was paused while it loaded must not go on with what is somebody else's by now.
-        lease.check()
+        model = with_room(
+            lambda: self._weights.bring(lease.grant, check),
+            make_room=lambda problem: self._make_room(lease, problem),
+            holders=lambda: self._on_loop(holders_of(self._channel, lease.grant.device)),
+        )
         self._remember_load(lease.grant, self._clock() - started)
         return model
 
@@ -270,21 +243,21 @@ class Residency(Generic[M]):
                 on_queued=on_queued,
                 measure=self._measured,
                 on_change=self._lease_changed,
+                waiting=lambda: self._order.waiting,
                 clock=self._clock,
             )
 
-        def roused() -> bool:
-            woken, self._woken = self._woken, False
-            return woken or self._closed
-
         def look(place: QueuePlace) -> None:
             on_waiting(place)
-            self._check_open()
+            self._order.check_open()
 
-        lease = wait_for_lease(self._loop, ask, condition=self._condition, roused=roused, look=look)
-        with self._condition:
+        condition = self._order.condition
+        lease = wait_for_lease(self._loop, ask, condition=condition, roused=self._order.roused, look=look)
+        with condition:
             self._lease = lease
             self._peak = 0
+        # Those who came meanwhile.
+        self._tell_waiting_jobs()
         return lease
 
     def _end_turn(self, failure: BaseException | None = None) -> None:
@@ -295,64 +268,73 @@ class Residency(Generic[M]):
                 departure = self._let_go()
                 if not departure.gone:
                     # The frame that the turn ends in refers to them still: what follows has to wait until it is left.
-                    with self._condition:
-                        self._current = _HOUSEKEEPING
+                    self._order.keep_house()
                     self._aside(self._see_off, departure, failure)
                     return
                 self._see_off(departure)
             elif lease is not None and self.waiting_jobs == 0:
                 self._post(lease.idle())
-            with self._condition:
+            with self._order.condition:
                 # A wish that came just now found a turn in progress, and left it to this.
                 if not self._must_go():
-                    self._current = None
-                    self._condition.notify_all()
+                    self._order.end()
                     return
 
     def _must_go(self) -> bool:
-        """Whether the weights have no business here any more."""
+        """Whether the weights have no business on the device any more."""
         lease = self._lease
-        return lease is not None and (lease.lost is not None or lease.wish is not None or self._closed)
+        return lease is not None and (lease.lost is not None or lease.wish is not None or self._order.closed)
 
     def _let_go(self) -> Departure:
-        """Drops the weights here. The caller is the current one."""
-        if self._model is not None:
-            self._leaving = Swap("unload", self._tenant, self._clock, size=self._size_of(self._model))
-        with self._condition:
-            model, self._model = self._model, None
-        departure = Departure(model)
-        del model
-        if self._lease is not None:
-            give_back()
-        return departure
+        """Takes the weights off the device: parks them where the arbiter lends memory, or drops them."""
+        lease = self._lease
+        if lease is None:
+            # Nothing of them is on the device.
+            return Departure(None)
+        may_park = self._parks(lease.grant) and not self._order.closed and lease.lost is None
+        if may_park and self._weights.park(lambda size: self._lent(lease, size)):
+            return Departure(None)
+        return self._weights.drop()
 
     def _see_off(self, departure: Departure, failure: BaseException | None = None) -> None:
         """Releases the lease when the weights are gone."""
         lease = self._lease
         if lease is None:
             return
-        if not departure.gone:
-            if not departure.wait(_DEPARTURE_S, failure):
-                log.error(
-                    "weights are still referred to after their turn: their memory is released while it is in use",
-                    extra={"action": "weights_kept", "tenant": self._tenant},
-                )
-            give_back()
-        if self._leaving is not None:
-            self._leaving.done()
-            self._leaving = None
-        known = self._on_loop(lease.release(self._peak, patience_s=_FAREWELL_S if self._closed else None))
-        if self._closed and not known:
+        self._weights.see_off(departure, failure)
+        self._settle_parking(lease)
+        closed = self._order.closed
+        known = self._on_loop(lease.release(self._peak, patience_s=_FAREWELL_S if closed else None))
+        if closed and not known:
             self._on_loop(lease.abandon())
-        with self._condition:
+        with self._order.condition:
             self._lease = None
+
+    def _lent(self, lease: Lease, size: int) -> int:
+        """Asks for host memory for parked weights; the bytes that the arbiter lends, 0 when it does not answer."""
+        granted = self._on_loop(lease.park(size))
+        self._host_bytes = max(self._host_bytes, granted)
+        return granted
+
+    def _settle_parking(self, lease: Lease) -> None:
+        """Gives host memory back that holds no weights any more."""
+        if self._host_bytes and not self._weights.parked_bytes:
+            self._host_bytes = 0
+            self._on_loop(lease.park(0))
+
+    def _make_room(self, lease: Lease, problem: str) -> None:
+        """Memory has run out: drops what is idle here, and asks for what is idle elsewhere."""
+        told = {"action": "out_of_memory", "tenant": self._tenant, "device": lease.grant.device, "problem": problem}
+        log.warning("out of memory: makes room and tries once more", extra=told)
+        self._weights.shrink()
+        self._on_loop(reclaim(self._channel, lease.grant.device))
+        lease.check()
 
     def _lease_changed(self) -> None:
         """On the loop: the lease is lost, or memory is wanted back. A turn sees to it at its end."""
-        with self._condition:
-            if self._current is not None or self._lease is None:
+        with self._order.condition:
+            if self._lease is None or not self._order.begin_housekeeping():
                 return
-            self._current = _HOUSEKEEPING
         self._aside(lambda: None)
 
     def _aside(self, work: Callable[..., None], *arguments: object) -> None:
@@ -381,8 +363,8 @@ class Residency(Generic[M]):
 
     def _tell_waiting_jobs(self) -> None:
         """Lets the arbiter know how many jobs wait behind the current one: it grants as many turns in a row."""
-        with self._condition:
-            lease, waiting = self._lease, len(self._waiters)
+        with self._order.condition:
+            lease, waiting = self._lease, self.waiting_jobs
         if lease is not None:
             self._post(lease.count_waiting(waiting))
 
@@ -398,22 +380,20 @@ class Residency(Generic[M]):
 
         A turn that has not ended after `patience_s` seconds is left to itself: it finds its lease lost.
         """
-        with self._condition:
-            self._closed = True
-            self._condition.notify_all()
+        self._order.close()
         await asyncio.to_thread(self._close, self._clock() + patience_s)
-        with self._condition:
+        with self._order.condition:
             lease, self._lease = self._lease, None
         if lease is not None:
             await lease.abandon()
 
     def _close(self, until: float) -> None:
         """Returns when nothing is held any more, or when it is too late."""
-        with self._condition:
-            if not self._condition.wait_for(lambda: self._current is None, max(0.0, until - self._clock())):
+        with self._order.condition:
+            if not self._order.wait_until_free(until - self._clock()):
                 return
-            self._current = _HOUSEKEEPING
+            self._order.keep_house()
+        self._weights.forget_parked()
         self._end_turn()
-        with self._condition:
-            # Weights that somebody refers to still are seen off elsewhere.
-            self._condition.wait_for(lambda: self._current is None, max(0.0, until - self._clock()))
+        # Weights that somebody refers to still are seen off elsewhere.
+        self._order.wait_until_free(until - self._clock())

@@ -24,6 +24,14 @@ def default_home() -> Path:
 # "~" is the user's folder also in a file, where no shell replaces it.
 UserPath = Annotated[Path, AfterValidator(Path.expanduser)]
 
+ParkWeights = Literal["auto", "always", "never"]
+
+
+def _on_latent_grid(frames: int) -> int:
+    if frames % 8 != 1:
+        raise ValueError(f"the video model makes 8k + 1 frames at a time, not {frames}")
+    return frames
+
 
 class Settings(BaseSettings):
     """Base of all settings: MILIMO_ variables over the TOML file that MILIMO_CONFIG names, over the defaults."""
@@ -77,6 +85,13 @@ class ServiceSettings(MeshSettings):
     models_dir: UserPath | None = Field(default=None, description="Folder of the models; default: in the home folder")
     device: Literal["auto", "cuda", "mps", "cpu"] = "auto"
     torch_threads: int | None = Field(default=None, ge=1, description="CPU threads of one model; default: torch's")
+    park_weights: ParkWeights = Field(
+        default="auto",
+        description="Where weights that leave the device wait in host memory: auto (on CUDA), always, never",
+    )
+    video_chunk_frames: Annotated[int, AfterValidator(_on_latent_grid)] = Field(
+        default=121, ge=9, description="Frames of one pass of the video model, 8k + 1; longer videos are chained"
+    )
     job_retention_days: float = Field(default=30.0, gt=0, description="How long ended jobs and their events are kept")
     job_queue_bound: int = Field(
         default=OPEN_JOBS, ge=1, description="Jobs of one service that have not ended; one more is refused"

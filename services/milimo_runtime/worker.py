@@ -217,7 +217,13 @@ class Worker:
             self._publish(events)
             self._publish([self.store.finish(job_id, job.attempt, JobState.FAILED, failure=failure_of(error))])
             self._tally.ended(job, JobState.FAILED)
+            self._delete_work(job)
             log.warning("job given up", extra={"action": "job_given_up", "job_id": job_id, "reason": error.reason})
+
+    def _delete_work(self, job: Job) -> None:
+        """Removes what the job kept from one step to the next."""
+        if job.subject.project_id:
+            self._media.delete_work(job.subject.project_id, job.id)
 
     def _publish(self, events: Iterable[JobEvent]) -> None:
         for event in events:
@@ -307,6 +313,8 @@ class Worker:
                 delete_asset_files(self._media, asset)
         run.tell(self.store.finish(run.job.id, run.job.attempt, state, failure=failure))
         self._tally.ended(run.job, state)
+        # Afterwards: the end is fenced, so that an attempt that was taken over takes nothing from the one that goes on.
+        self._delete_work(run.job)
         tell_end(state, failure)
         log.info("job ended", extra={"action": "job_ended", "state": state.value})
 

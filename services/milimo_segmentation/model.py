@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from milimo_runtime.device import DevicePlan
     from milimo_runtime.registry import InstalledModel
+    from torch import nn
 
     from milimo_segmentation.embeddings import EmbeddingCache
     from milimo_segmentation.models import SegmentationModels
@@ -26,6 +27,14 @@ class LoadedSegmentation:
     def weight_bytes(self) -> int:
         """Bytes of the weights."""
         return self.models.total_bytes
+
+    def modules(self) -> Sequence[nn.Module]:
+        """The models."""
+        return (self.models.detector, self.models.tracker)
+
+    def drop_caches(self) -> None:
+        """Forgets the embeddings of images."""
+        self.embeddings.clear()
 
 
 def load(installed: InstalledModel, devices: DevicePlan, check: Callable[[], None]) -> LoadedSegmentation:

@@ -162,7 +162,7 @@ class SegmentationService(segmentation_pb2_grpc.SegmentationServiceServicer):
         try:
             with residency.turn(waiter.id, Priority.HIGH, waiter.on_waiting) as turn:
                 waiter.check()
-                return work(turn)
+                return turn.with_room(lambda: work(turn))
         except LeaseLost as error:
             raise Unavailable(
                 f"the accelerator's memory was taken away during the call: {error}",

@@ -1,4 +1,4 @@
-"""Images that a video starts from, as the model was trained to see them.
+"""Images and earlier frames that a chunk follows, as the model was trained to see them.
 
 Training videos were compressed, so a clean image would stand out: it is compressed once as one H.264 frame (CRF 33)
 first. The pipeline then scales it to cover the frame, crops the centre and encodes it, for each stage at its size.
@@ -12,11 +12,15 @@ import numpy as np
 from milimo_runtime.errors import InvalidArgument, Unimplemented
 from PIL import Image, ImageOps
 
+from milimo_video.continuation import LatentTail
+from milimo_video.geometry import TEMPORAL_COMPRESSION
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
 
+    from milimo_video.continuation import HandOff
     from milimo_video.plan import Chunk
     from milimo_video.request import VideoRequest
 
@@ -25,13 +29,14 @@ IMAGE_CRF = 33
 _MIN_IMAGE_SIDE = 2
 
 
-def start_conditions(
-    request: VideoRequest, chunk: Chunk, images: Mapping[str, Image.Image]
+def image_conditions(
+    request: VideoRequest, chunk: Chunk, images: Mapping[str, Image.Image], *, append_first: bool
 ) -> list[LTX2VideoCondition]:
     """The chunk's conditions for the pipeline; `images` holds the request's images by asset id.
 
-    A condition at frame 0 replaces the first latent frame. Raises `Unimplemented` for any other kind or frame, and
-    `InvalidArgument` for an image that is too small.
+    An image at frame 0 replaces the first latent frame, or with `append_first` is appended like those at other frames:
+    as tokens of their own that stand at their pixel frame, for the model to follow. Raises `Unimplemented` for a video,
+    and `InvalidArgument` for an image that is too small.
     """
     from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
 
@@ -40,8 +45,6 @@ def start_conditions(
         condition = request.conditions[placed.index]
         if condition.kind != "image":
             raise Unimplemented("video conditioning")
-        if placed.frame != 0:
-            raise Unimplemented("conditioning on a frame other than the first")
         image = images[condition.asset_id]
         if min(image.size) < _MIN_IMAGE_SIDE:
             raise InvalidArgument(
@@ -50,9 +53,37 @@ def start_conditions(
             )
         conditions.append(
             # The image is compressed here, once for both stages, so the pipeline must not do it again.
-            LTX2VideoCondition(frames=compress_image(image), index=0, strength=condition.strength, crf=0)
+            LTX2VideoCondition(
+                frames=compress_image(image),
+                index=0 if placed.frame == 0 and not append_first else appended_index(placed.frame),
+                strength=condition.strength,
+                crf=0,
+            )
         )
     return conditions
+
+
+def appended_index(frame: int) -> float:
+    """The index by which the pipeline appends an image at exactly this pixel frame, 0 included.
+
+    It takes an index of latents, i, replaces what is at index 0, and appends what is at any other at the pixel frame
+    8 (i − 1) + 1. That is solved for i; eighths are exact.
+    """
+    return (frame - 1) / TEMPORAL_COMPRESSION + 1
+
+
+def tail_conditions(before: HandOff | None, *, half: bool) -> list[LTX2VideoCondition | LatentTail]:
+    """What the chunk before hands over to a stage, at its start and at full strength; nothing for the first chunk."""
+    if before is None:
+        return []
+    if before.frames is not None:
+        from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
+
+        # The pipeline scales them to the stage's size. Not compressed: the model made them.
+        return [LTX2VideoCondition(frames=before.frames.numpy(), index=0, strength=1.0, crf=0)]
+    tail = before.half if half else before.full
+    assert tail is not None, "a hand-off holds frames or latents"
+    return [LatentTail(latents=tail)]
 
 
 def compress_image(image: Image.Image) -> Image.Image:

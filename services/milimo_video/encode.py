@@ -28,11 +28,47 @@ if TYPE_CHECKING:
 _X264_OPTIONS = {"preset": "veryfast", "crf": "18", "threads": "4"}
 _AUDIO_BIT_RATE = 128_000
 # Samples of an AAC frame.
-_AUDIO_FRAME = 1024
+AUDIO_FRAME = 1024
 _BT709 = 1
 _LIMITED_RANGE = 1
 _THUMBNAIL_DIVISOR = 4
 _JPEG_QUALITY = 95
+
+
+def open_mp4(path: Path, *, comment: str, description: str) -> OutputContainer:
+    """A new MP4 file with the index in front. `comment` and `description` become the tags of these names."""
+    container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"})
+    # x264 and swscale log through FFmpeg; the container's tags are the only text of ours in the file.
+    container.metadata["comment"] = comment
+    container.metadata["description"] = description
+    return container
+
+
+class AudioTrack:
+    """The stereo AAC track of a file in the making."""
+
+    def __init__(self, container: OutputContainer, sample_rate: int) -> None:
+        """Adds the track to the file; `sample_rate` per second."""
+        self._container = container
+        self._stream: AudioStream = container.add_stream("aac", rate=sample_rate, layout="stereo")
+        self._stream.bit_rate = _AUDIO_BIT_RATE
+        self._stream.codec_context.flags |= Flags.bitexact
+        self._samples = 0
+
+    def write(self, samples: NDArray[np.float32]) -> None:
+        """Appends samples [2, n] in [-1, 1]; n is a multiple of 1024 except in the last call."""
+        for start in range(0, samples.shape[1], AUDIO_FRAME):
+            block = np.ascontiguousarray(samples[:, start : start + AUDIO_FRAME])
+            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
+            frame.sample_rate = self._stream.rate
+            frame.pts = self._samples
+            frame.time_base = Fraction(1, self._stream.rate)
+            self._container.mux(self._stream.encode(frame))
+            self._samples += block.shape[1]
+
+    def end(self) -> None:
+        """Nothing follows."""
+        self._container.mux(self._stream.encode())
 
 
 class Mp4Writer:
@@ -52,15 +88,9 @@ class Mp4Writer:
         self._size = (width, height)
         self._fps = fps
         self._frames = 0
-        self._samples = 0
-        self._container: OutputContainer = av.open(
-            str(path), "w", format="mp4", options={"movflags": "+faststart", "fflags": "+bitexact"}
-        )
-        # x264 and swscale log through FFmpeg; the container's tags are the only text of ours in the file.
-        self._container.metadata["comment"] = comment
-        self._container.metadata["description"] = description
+        self._container = open_mp4(path, comment=comment, description=description)
         self._video = self._add_video()
-        self._audio = None if sample_rate is None else self._add_audio(sample_rate)
+        self._audio = None if sample_rate is None else AudioTrack(self._container, sample_rate)
         # One converter for all frames; a frame's own would be set up anew for each.
         self._reformatter = VideoReformatter()
 
@@ -77,14 +107,7 @@ class Mp4Writer:
     def write_audio(self, samples: NDArray[np.float32]) -> None:
         """Appends stereo samples [2, n] in [-1, 1]; n is a multiple of 1024 except in the last call."""
         assert self._audio is not None, "the file was opened without audio"
-        for start in range(0, samples.shape[1], _AUDIO_FRAME):
-            block = np.ascontiguousarray(samples[:, start : start + _AUDIO_FRAME])
-            frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="stereo")
-            frame.sample_rate = self._audio.rate
-            frame.pts = self._samples
-            frame.time_base = Fraction(1, self._audio.rate)
-            self._container.mux(self._audio.encode(frame))
-            self._samples += block.shape[1]
+        self._audio.write(samples)
 
     def __enter__(self) -> Self:
         return self
@@ -95,7 +118,7 @@ class Mp4Writer:
         if kind is None:
             self._container.mux(self._video.encode())
             if self._audio is not None:
-                self._container.mux(self._audio.encode())
+                self._audio.end()
         self._container.close()
         if kind is not None:
             self._path.unlink(missing_ok=True)
@@ -110,12 +133,6 @@ class Mp4Writer:
         context.flags |= Flags.bitexact
         context.color_primaries = context.color_trc = context.colorspace = _BT709
         context.color_range = _LIMITED_RANGE
-        return stream
-
-    def _add_audio(self, sample_rate: int) -> AudioStream:
-        stream = self._container.add_stream("aac", rate=sample_rate, layout="stereo")
-        stream.bit_rate = _AUDIO_BIT_RATE
-        stream.codec_context.flags |= Flags.bitexact
         return stream
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
@@ -11,9 +11,10 @@ from milimo_runtime.errors import Unimplemented
 
 from milimo_video import parameters, sigmas, stage_costs
 from milimo_video.choice import Pipeline
-from milimo_video.conditioning import start_conditions
+from milimo_video.conditioning import image_conditions, tail_conditions
+from milimo_video.continuation import match_statistics
 from milimo_video.decode import Tiling, decode_audio, decode_video
-from milimo_video.encode import Mp4Writer, crop_centre, write_thumbnail
+from milimo_video.encode import AUDIO_FRAME, Mp4Writer, crop_centre, write_thumbnail
 from milimo_video.geometry import SPATIAL_COMPRESSION, audio_samples, latent_frames
 from milimo_video.preview import ColourMap, fit_colour_map, render_preview
 from milimo_video.stages import Shot, denoise_full_size, denoise_half_size, upsample_latents
@@ -26,12 +27,11 @@ if TYPE_CHECKING:
     from milimo_runtime.observer import Observer
     from PIL import Image
 
+    from milimo_video.continuation import HandOff
     from milimo_video.models import VideoModels
-    from milimo_video.plan import VideoPlan
+    from milimo_video.plan import Chunk, VideoPlan
     from milimo_video.request import VideoRequest
     from milimo_video.stages import Latents
-
-_AUDIO_BLOCK = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +62,8 @@ def generate(
 ) -> VideoResult:
     """Makes the video of `plan` (the plan of `request` for this checkpoint) and writes it to `out_path`.
 
+    The plan has one chunk; `milimo_video.chain` makes longer videos.
+
     `images` holds the request's image conditions by asset id. The thumbnail stands beside the video, with the suffix
     ".jpg". The same request gives the same bytes on the same machine with the same number of torch threads (another
     number may change the last bits of the sound). `observer` hears of every step and may raise `JobCancelled`, which
@@ -84,10 +86,28 @@ def make_latents(
     """The first half of `generate`: everything up to decoding. At the model's size, not yet trimmed or cropped."""
     _require_supported(models, request, plan)
     (chunk,) = plan.chunks
+    _, latents = denoise_chunk(models, request, plan, chunk, images, None, observer, prompts)
+    return latents
 
-    observer.begin(stage_costs.ENCODE_TEXT, 1)
-    conditions = start_conditions(request, chunk, images)
-    prompt = encode_prompt(models, request.prompt, plan.negative_prompt, prompts)
+
+def denoise_chunk(
+    models: VideoModels,
+    request: VideoRequest,
+    plan: VideoPlan,
+    chunk: Chunk,
+    images: Mapping[str, Image.Image],
+    before: HandOff | None,
+    observer: Observer,
+    prompts: PromptCache,
+) -> tuple[torch.Tensor, Latents]:
+    """Everything up to decoding of one chunk, which goes on from `before`.
+
+    Returns stage 1's video latents, as stage 2 got them, and the finished ones, both not normalised.
+    """
+    _require_supported(models, request, plan)
+    observer.begin(chunk.stage_prefix + stage_costs.ENCODE_TEXT, 1)
+    conditions = image_conditions(request, chunk, images, append_first=plan.pipeline is Pipeline.KEYFRAME)
+    prompt = encode_prompt(models, chunk.prompt, chunk.negative_prompt, prompts)
     observer.advance()
 
     shot = Shot(
@@ -97,11 +117,12 @@ def make_latents(
         fps=plan.fps,
         conditioning_fps=plan.conditioning_fps,
         prompt=prompt,
-        conditions=conditions,
+        half_conditions=[*tail_conditions(before, half=True), *conditions],
+        full_conditions=[*tail_conditions(before, half=False), *conditions],
         # On the CPU, so that the noise does not depend on the device.
         generator=torch.Generator("cpu").manual_seed(chunk.seed),
     )
-    return _denoise(models, shot, plan, observer)
+    return _denoise(models, shot, plan, chunk, before, observer)
 
 
 def save_video(
@@ -139,7 +160,7 @@ def save_video(
             written += len(wanted)
             until = audio.shape[1]
             if written < plan.num_frames:
-                until = audio_samples(written, plan.fps, rate) // _AUDIO_BLOCK * _AUDIO_BLOCK
+                until = audio_samples(written, plan.fps, rate) // AUDIO_FRAME * AUDIO_FRAME
             writer.write_audio(audio[:, heard:until])
             heard = until
             observer.advance(len(wanted))
@@ -159,30 +180,35 @@ def save_video(
 
 def _require_supported(models: VideoModels, request: VideoRequest, plan: VideoPlan) -> None:
     assert models.checkpoint == plan.checkpoint, "the plan was made for another checkpoint"
-    if plan.pipeline is not Pipeline.TI2VID:
+    if plan.pipeline not in (Pipeline.TI2VID, Pipeline.KEYFRAME):
         raise Unimplemented(f"the {plan.pipeline} pipeline")
-    if plan.chained:
-        raise Unimplemented("chained video")
     if request.loras:
         raise Unimplemented("LoRAs")
 
 
-def _denoise(models: VideoModels, shot: Shot, plan: VideoPlan, observer: Observer) -> Latents:
+def _denoise(
+    models: VideoModels, shot: Shot, plan: VideoPlan, chunk: Chunk, before: HandOff | None, observer: Observer
+) -> tuple[torch.Tensor, Latents]:
     colours = cache(partial(fit_colour_map, models.vae))
     first = sigmas.DISTILLED if models.checkpoint == "distilled" else sigmas.undistilled(plan.stage_1_steps)
     second = sigmas.DISTILLED_STAGE_2
 
-    observer.begin(stage_costs.STAGE_1, len(first))
+    observer.begin(chunk.stage_prefix + stage_costs.STAGE_1, len(first))
     half = denoise_half_size(models, shot, first, _step_listener(shot, first, observer, colours, 2))
 
-    observer.begin(stage_costs.UPSAMPLE, 1)
+    if before is not None and before.statistics is not None:
+        # Here, so that stage 2 smooths what that changes beside the frames that the chunk goes on from.
+        half = replace(half, video=match_statistics(half.video, before.statistics))
+
+    observer.begin(chunk.stage_prefix + stage_costs.UPSAMPLE, 1)
     upsampled = upsample_latents(models, shot, half)
     observer.advance()
 
-    observer.begin(stage_costs.STAGE_2, len(second))
-    return denoise_full_size(
+    observer.begin(chunk.stage_prefix + stage_costs.STAGE_2, len(second))
+    refined = denoise_full_size(
         models, shot, upsampled, half.audio, second, _step_listener(shot, second, observer, colours, 1)
     )
+    return half.video, refined
 
 
 def _step_listener(

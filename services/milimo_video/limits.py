@@ -36,6 +36,10 @@ MAX_DEV_STEPS = 200
 CHUNK_FRAMES = 121
 # Frames that a further chunk shares with the one before it, as asked; the latent grid rounds it up.
 OVERLAP_FRAMES = 24
+MAX_OVERLAP_FRAMES = 96
+MAX_CHUNK_PROMPTS = 256
+# New frames that every chunk must have room for when the overlap is not asked for: one latent.
+MIN_NEW_FRAMES = 8
 
 # Words that a further chunk must not drift towards: it would freeze on its overlap.
 CONTINUATION_NEGATIVE_WORDS = ("static", "freeze", "loop", "pause", "still image", "motionless")

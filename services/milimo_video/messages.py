@@ -10,7 +10,7 @@ from milimo_runtime.errors import InvalidArgument, Unimplemented
 from milimo_runtime.seeds import draw_seed
 
 from milimo_video.choice import Pipeline
-from milimo_video.request import Condition, Lora, PipelineOverride, VideoRequest
+from milimo_video.request import Condition, Handoff, Lora, PipelineOverride, VideoRequest
 from milimo_video.stage_costs import GUIDED_CALLS, STAGE_1, STAGE_2
 
 if TYPE_CHECKING:
@@ -26,6 +26,11 @@ _OVERRIDES: Final = {
     video_pb2.VIDEO_PIPELINE_KEYFRAME: PipelineOverride.KEYFRAME,
     video_pb2.VIDEO_PIPELINE_IC_LORA: PipelineOverride.IC_LORA,
 }
+_HANDOFFS: Final = {
+    video_pb2.CHUNK_HANDOFF_UNSPECIFIED: Handoff.REENCODE,
+    video_pb2.CHUNK_HANDOFF_LATENT: Handoff.LATENT,
+    video_pb2.CHUNK_HANDOFF_REENCODE: Handoff.REENCODE,
+}
 _PIPELINES: Final = {
     pipeline: video_pb2.VideoPipeline.Value(f"VIDEO_PIPELINE_{pipeline.name}") for pipeline in Pipeline
 }
@@ -36,7 +41,6 @@ _LATER: Final = (
     ("retake", "making a span of an existing video anew"),
     ("shot_id", "videos for shots of a storyboard"),
     ("enhance_prompt", "enriching prompts"),
-    ("chunk_prompts", "prompts for further chunks"),
 )
 
 
@@ -57,7 +61,7 @@ def request_from(session: Session, project_id: str, video: video_pb2.VideoParame
         raise InvalidArgument("video.pipeline_override", "an image is asked for by num_frames 1")
     given = {
         name: getattr(video, name)
-        for name in ("negative_prompt", "num_frames", "steps", "cfg_scale")
+        for name in ("negative_prompt", "num_frames", "steps", "cfg_scale", "overlap_frames")
         if video.HasField(name)
     }
     return VideoRequest(
@@ -74,6 +78,9 @@ def request_from(session: Session, project_id: str, video: video_pb2.VideoParame
         loras=tuple(
             Lora(name=lora.name, weight=lora.weight if lora.HasField("weight") else 1.0) for lora in video.loras
         ),
+        handoff=_HANDOFFS[video.handoff],
+        match_statistics=video.match_statistics,
+        chunk_prompts=tuple(video.chunk_prompts),
         **given,
     )
 

@@ -11,8 +11,10 @@ from milimo_runtime.errors import ModelMissing
 from milimo_runtime.observer import unwatched
 from milimo_runtime.vision_ops import prepare_torchvision
 
+from milimo_video.continuation import continuing_pipeline
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from milimo_runtime.device import DevicePlan
@@ -45,11 +47,16 @@ class VideoModels:
     # Identifies the weights, for instance in cache keys.
     name: str
     checkpoint: Checkpoint
-    # LTX2Pipeline, LTX2ConditionPipeline and LTX2LatentUpsamplePipeline.
+    # LTX2Pipeline, LTX2ConditionPipeline (that also takes latents) and LTX2LatentUpsamplePipeline.
     text_to_video: Any
     conditioned: Any
     upsample: Any
     weight_bytes: int
+
+    def modules(self) -> Sequence[torch.nn.Module]:
+        """The parts that hold weights; the pipelines share most of them."""
+        parts = {**self.text_to_video.components, **self.upsample.components}
+        return [part for part in parts.values() if isinstance(part, torch.nn.Module)]
 
     @property
     def vae(self) -> Any:
@@ -144,7 +151,7 @@ def load_models(
     }
     pipelines: tuple[Any, Any, Any] = (
         diffusers.LTX2Pipeline(**shared),
-        diffusers.LTX2ConditionPipeline(**shared),
+        continuing_pipeline(**shared),
         diffusers.LTX2LatentUpsamplePipeline(vae=parts["vae"], latent_upsampler=upsampler),
     )
     for pipeline in pipelines:

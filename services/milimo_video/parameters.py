@@ -33,6 +33,15 @@ class VideoParameters:
 
 def to_values(request: VideoRequest, plan: VideoPlan, model: str) -> dict[str, Any]:
     """The parameters of the video that `model` makes of a request, as values that JSON knows."""
+    chain: dict[str, Any] = {}
+    if plan.chained:
+        chain = {
+            "chunk_frames": plan.chunks[0].span.frames,
+            "overlap_frames": plan.overlap.frames,
+            "handoff": request.handoff.value,
+            "match_statistics": request.match_statistics,
+            "chunk_prompts": list(request.chunk_prompts),
+        }
     return {
         "software": _SOFTWARE,
         "model": model,
@@ -51,6 +60,7 @@ def to_values(request: VideoRequest, plan: VideoPlan, model: str) -> dict[str, A
             for condition in request.conditions
         ],
         "loras": [{"name": lora.name, "weight": lora.weight} for lora in request.loras],
+        **chain,
     }
 
 

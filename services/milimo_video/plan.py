@@ -24,7 +24,7 @@ from milimo_video.geometry import (
     video_tokens,
 )
 from milimo_video.request import Checkpoint, VideoRequest
-from milimo_video.stage_costs import Stage, chunk_stages
+from milimo_video.stage_costs import Stage, chunk_stages, join_stage
 from milimo_video.validation import resolve_frame, validate_request
 
 
@@ -46,10 +46,16 @@ class ChunkCondition:
 
 @dataclass(frozen=True, kw_only=True)
 class Chunk:
-    """One pass of the model: what it contributes, its seed, its conditions and its tokens in both stages."""
+    """One pass of the model: what it contributes, its seed, prompts, conditions and its tokens in both stages.
+
+    `stage_prefix` stands before the names of its stages.
+    """
 
     span: Span
     seed: int
+    prompt: str
+    negative_prompt: str
+    stage_prefix: str
     conditions: tuple[ChunkCondition, ...]
     stage_1_tokens: int
     stage_2_tokens: int
@@ -99,16 +105,15 @@ def plan_video(
     checkpoint: Checkpoint,
     *,
     chunk_frames: int = limits.CHUNK_FRAMES,
-    overlap_frames: int = limits.OVERLAP_FRAMES,
 ) -> VideoPlan:
     """The plan for a request.
 
-    `chunk_frames` (8k + 1) is the longest pass of the model, `overlap_frames` what neighbouring passes share, as
-    asked. Raises `InvalidArgument` for a request that is out of the limits or that contradicts itself.
+    `chunk_frames` (8k + 1) is the longest pass of the model. Raises `InvalidArgument` for a request that is out of the
+    limits or that contradicts itself.
     """
     validate_request(request, checkpoint)
     choice = choose_pipeline(request)
-    overlap = align_overlap(overlap_frames)
+    overlap = _overlap(request, chunk_frames)
     if choice.pipeline is Pipeline.IMAGE:
         return _image_plan(request, checkpoint, choice, overlap)
     _refuse_doubled_images(request)
@@ -116,19 +121,24 @@ def plan_video(
     width = round_up(request.width, TWO_STAGE_MULTIPLE)
     height = round_up(request.height, TWO_STAGE_MULTIPLE)
     spans = chunk_spans(request.num_frames, chunk_frames, overlap)
+    chained = len(spans) > 1
     chunks = tuple(
         Chunk(
             span=span,
             seed=request.seed + span.index,
-            conditions=_conditions_of(request, span),
-            stage_1_tokens=video_tokens(width // 2, height // 2, span.frames),
-            stage_2_tokens=video_tokens(width, height, span.frames),
+            prompt=_prompt_of(request, span.index),
+            negative_prompt=_negative_prompt_of(request, span.index),
+            stage_prefix=f"chunk_{span.index + 1}." if chained else "",
+            conditions=placed,
+            stage_1_tokens=_tokens(width // 2, height // 2, span, placed, choice),
+            stage_2_tokens=_tokens(width, height, span, placed, choice),
         )
         for span in spans
+        for placed in (_conditions_of(request, span),)
     )
     steps = _steps(request, checkpoint)
     reason = choice.reason
-    if len(chunks) > 1:
+    if chained:
         reason += f"; {request.num_frames} frames are more than {chunk_frames}, so {len(chunks)} chunks are chained"
     return VideoPlan(
         checkpoint=checkpoint,
@@ -151,7 +161,7 @@ def plan_video(
             stage
             for chunk in chunks
             for stage in chunk_stages(
-                prefix=f"chunk_{chunk.span.index + 1}." if len(chunks) > 1 else "",
+                prefix=chunk.stage_prefix,
                 stage_1_tokens=chunk.stage_1_tokens,
                 stage_2_tokens=chunk.stage_2_tokens,
                 stage_1_steps=steps,
@@ -161,7 +171,8 @@ def plan_video(
                 kept=chunk.span.kept,
                 pixels=width * height,
             )
-        ),
+        )
+        + ((join_stage(len(chunks), request.num_frames, width * height),) if chained else ()),
         notices=tuple(_notices(request, checkpoint, width, height, spans)),
     )
 
@@ -187,6 +198,34 @@ def _image_plan(request: VideoRequest, checkpoint: Checkpoint, choice: Choice, o
         stages=(),
         notices=(),
     )
+
+
+def _overlap(request: VideoRequest, chunk_frames: int) -> Overlap:
+    """As asked, else the default or what leaves room for new frames in shorter chunks."""
+    asked = request.overlap_frames
+    if asked is None:
+        return align_overlap(max(1, min(limits.OVERLAP_FRAMES, chunk_frames - limits.MIN_NEW_FRAMES)))
+    overlap = align_overlap(asked)
+    if overlap.frames >= chunk_frames:
+        raise InvalidArgument(
+            "overlap_frames", f"{overlap.frames} on the latent grid leave nothing new in a chunk of {chunk_frames}"
+        )
+    return overlap
+
+
+def _prompt_of(request: VideoRequest, chunk: int) -> str:
+    given = request.chunk_prompts[chunk - 1] if 0 < chunk <= len(request.chunk_prompts) else ""
+    return given if given.strip() else request.prompt
+
+
+def _negative_prompt_of(request: VideoRequest, chunk: int) -> str:
+    """That of the request; a further chunk adds the words against standing still that it lacks."""
+    asked = _negative_prompt(request)
+    if chunk == 0:
+        return asked
+    said = {phrase.strip().casefold() for phrase in asked.split(",")}
+    lacking = [word for word in limits.CONTINUATION_NEGATIVE_WORDS if word not in said]
+    return ", ".join([asked.rstrip().rstrip(","), *lacking] if asked.strip() else lacking)
 
 
 def _negative_prompt(request: VideoRequest) -> str:
@@ -223,6 +262,13 @@ def _conditions_of(request: VideoRequest, span: Span) -> tuple[ChunkCondition, .
     return tuple(found)
 
 
+def _tokens(width: int, height: int, span: Span, placed: tuple[ChunkCondition, ...], choice: Choice) -> int:
+    """Tokens of a chunk's video, and those of the images that are appended to it."""
+    first_replaces = choice.pipeline is not Pipeline.KEYFRAME
+    appended = sum(not (first_replaces and condition.frame == 0) for condition in placed)
+    return video_tokens(width, height, span.frames) + appended * video_tokens(width, height, 1)
+
+
 def _notices(
     request: VideoRequest, checkpoint: Checkpoint, width: int, height: int, spans: tuple[Span, ...]
 ) -> list[Notice]:
@@ -244,6 +290,15 @@ def _notices(
                 code="FRAMES_ROUNDED",
                 text=f"rounds {request.num_frames} frames up to {total}, the next length that the model can make, "
                 "and trims",
+            )
+        )
+    unused = len(request.chunk_prompts) - (len(spans) - 1)
+    if unused > 0:
+        notices.append(
+            Notice(
+                code="CHUNK_PROMPTS_IGNORED",
+                text=f"the video has {len(spans) - 1} further chunks: the last {unused} of "
+                f"{len(request.chunk_prompts)} chunk prompts have no effect",
             )
         )
     if checkpoint == "distilled" and request.negative_prompt:

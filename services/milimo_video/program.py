@@ -1,37 +1,32 @@
-"""The work of a video job: weights under a lease, one durable step that leaves the finished file."""
+"""The work of a video job: weights under a lease. One durable step leaves the finished file, or one a chunk."""
 
 from __future__ import annotations
 
-import json
-import shutil
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from milimo_runtime.artefacts import commit_file
-from milimo_runtime.assets import AssetKind, MediaFacts, require_asset
-from milimo_runtime.images import decode_image
 from milimo_runtime.progress import Stage
 
 from milimo_video import job_parameters
+from milimo_video.chained_job import ChainedVideo
+from milimo_video.job_files import VIDEO_ARTEFACT, commit_video, condition_images, scratch_folder
 from milimo_video.plan import plan_video
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from milimo_runtime.device import DevicePlan
     from milimo_runtime.job_run import JobObserver, JobRun
     from milimo_runtime.model_process import ModelProcess
     from milimo_runtime.registry import InstalledModel
-    from PIL.Image import Image
+    from torch import nn
 
     from milimo_video.models import VideoModels
     from milimo_video.plan import VideoPlan
     from milimo_video.request import VideoRequest
     from milimo_video.text import PromptCache
 
-_ARTEFACT: Final = "video"
 _CACHED_PROMPTS: Final = 64
-_NAME_CHARACTERS: Final = 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +40,14 @@ class LoadedVideo:
     def weight_bytes(self) -> int:
         """Bytes of the weights."""
         return self.models.weight_bytes
+
+    def modules(self) -> Sequence[nn.Module]:
+        """The parts that hold weights."""
+        return self.models.modules()
+
+    def drop_caches(self) -> None:
+        """Forgets the embeddings of prompts."""
+        self.prompts.clear()
 
 
 def load(installed: InstalledModel, devices: DevicePlan, check: Callable[[], None]) -> LoadedVideo:
@@ -70,74 +73,45 @@ class VideoProgram:
         self._process = process
 
     def run(self, run: JobRun) -> None:
-        """Makes the video as one durable step."""
+        """Makes the video as one durable step, a chained one as a step for each chunk and one that joins them."""
         request = job_parameters.from_json(run.job.parameters)
         checkpoint = self._process.model.installed().manifest.checkpoint
-        plan = plan_video(request, "dev" if checkpoint == "dev" else "distilled")
+        plan = plan_video(
+            request,
+            "dev" if checkpoint == "dev" else "distilled",
+            chunk_frames=job_parameters.chunk_frames(run.job.parameters),
+        )
         stages = [Stage(name=stage.name, steps=stage.steps, cost=stage.step_cost) for stage in plan.stages]
+
+        if plan.chained:
+            ChainedVideo(self._process, run, request, plan, stages).make()
+            return
 
         def work(loaded: LoadedVideo, observer: JobObserver) -> Mapping[str, Any]:
             return self._make(run, request, plan, loaded, observer)
 
-        run.step(_ARTEFACT, self._process.model.residency(), stages, work)
+        run.step(VIDEO_ARTEFACT, self._process.model.residency(), stages, work)
 
     def _make(
         self, run: JobRun, request: VideoRequest, plan: VideoPlan, loaded: LoadedVideo, observer: JobObserver
     ) -> Mapping[str, Any]:
-        earlier = run.committed(_ARTEFACT)
+        earlier = run.committed(VIDEO_ARTEFACT)
         if earlier is not None:
             # Stored by an attempt that died before the step was recorded.
             return {"asset_id": earlier.id}
         from milimo_video.decode import Tiling
         from milimo_video.engine import generate
 
-        folder = self._process.scratch / run.job.id
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
+        with scratch_folder(self._process, run) as folder:
             result = generate(
                 loaded.models,
                 request,
                 plan,
-                self._images(run, request),
+                condition_images(self._process, request, range(len(request.conditions))),
                 observer,
                 folder / "video.mp4",
                 prompts=loaded.prompts,
                 tiling=Tiling(),
             )
-            asset = commit_file(
-                run,
-                self._process.media,
-                result.path,
-                MediaFacts(
-                    kind=AssetKind.VIDEO,
-                    media_type="video/mp4",
-                    extension="mp4",
-                    width=result.width,
-                    height=result.height,
-                    num_frames=result.num_frames,
-                    fps=result.fps,
-                    duration_seconds=result.num_frames / result.fps,
-                ),
-                artefact=_ARTEFACT,
-                name=request.prompt[:_NAME_CHARACTERS],
-                parameters=json.loads(result.parameters_json),
-                thumbnail=result.thumbnail_path,
-                fraction=1.0,
-            )
-        finally:
-            shutil.rmtree(folder, ignore_errors=True)
+            asset = commit_video(run, self._process, request, result)
         return {"asset_id": asset.id}
-
-    def _images(self, run: JobRun, request: VideoRequest) -> Mapping[str, Image]:
-        """The images of the request's conditions by asset id. Raises NotFound when one was deleted meanwhile."""
-        images: dict[str, Image] = {}
-        with self._process.database.read() as session:
-            assets = [
-                require_asset(session, condition.asset_id, field_name=f"video.conditions[{index}].asset_id")
-                for index, condition in enumerate(request.conditions)
-                if condition.kind == "image"
-            ]
-        for asset in assets:
-            with self._process.media.local(asset.key, scratch=self._process.scratch) as path:
-                images[asset.id] = decode_image(path, field="video.conditions")
-        return images

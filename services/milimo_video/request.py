@@ -21,6 +21,15 @@ class PipelineOverride(StrEnum):
     KEYFRAME = "keyframe"
 
 
+class Handoff(StrEnum):
+    """How a chunk of a long video goes on from the one before it."""
+
+    # Its last latents stand at the start of the next: those of stage 1 in stage 1, those of stage 2 in stage 2.
+    LATENT = "latent"
+    # Its last frames are encoded again.
+    REENCODE = "reencode"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Condition:
     """An image or a video that the result shall follow.
@@ -62,3 +71,10 @@ class VideoRequest:
     pipeline_override: PipelineOverride = PipelineOverride.AUTO
     conditions: tuple[Condition, ...] = ()
     loras: tuple[Lora, ...] = ()
+    handoff: Handoff = Handoff.REENCODE
+    # Frames that neighbouring chunks share, as asked; None stands for the default.
+    overlap_frames: int | None = None
+    # Whether colours of further chunks are matched to the first.
+    match_statistics: bool = False
+    # Of the second chunk, the third, and so on; a chunk without one, or with an empty one, goes on with `prompt`.
+    chunk_prompts: tuple[str, ...] = ()

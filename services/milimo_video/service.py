@@ -76,7 +76,7 @@ class VideoService(video_pb2_grpc.VideoServiceServicer):
             NewJob(
                 kind=JobKind.VIDEO,
                 subject=Subject(project_id=project_id, shot_id=video.shot_id),
-                parameters=job_parameters.to_json(request),
+                parameters=job_parameters.to_json(request, chunk_frames=self._process.settings.video_chunk_frames),
                 priority=priority(video.priority),
                 request_id=request_id,
                 request_hash=digest,
@@ -91,5 +91,9 @@ class VideoService(video_pb2_grpc.VideoServiceServicer):
             request = request_from(session, project_id, video)
         model = self._process.model.installed()
         with fields_below("video"):
-            plan = plan_video(request, "dev" if model.manifest.checkpoint == "dev" else "distilled")
+            plan = plan_video(
+                request,
+                "dev" if model.manifest.checkpoint == "dev" else "distilled",
+                chunk_frames=self._process.settings.video_chunk_frames,
+            )
         return request, plan, model

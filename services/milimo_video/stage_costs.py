@@ -15,6 +15,8 @@ _TEXT_COST = 900.0
 _UPSAMPLE_COST_PER_TOKEN = 0.1
 # Decoding and encoding a pixel, in tokens.
 _PIXEL_COST = 1 / 20_000
+# Copying the packets of a pixel, beside that.
+_COPY_COST = _PIXEL_COST / 100
 # Passes of the transformer for one guided step: conditional and negative together, perturbed, modalities apart.
 GUIDED_PASSES = 4
 # The same as calls of the transformer: the first two passes are one call with a batch of two.
@@ -25,6 +27,7 @@ STAGE_1 = "stage_1"
 UPSAMPLE = "upsample"
 STAGE_2 = "stage_2"
 DECODE = "decode"
+JOIN = "join"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +60,11 @@ def chunk_stages(
         Stage(name=prefix + STAGE_2, steps=stage_2_steps, step_cost=_pass_cost(stage_2_tokens)),
         Stage(name=prefix + DECODE, steps=kept, step_cost=frames * pixels * _PIXEL_COST / kept),
     )
+
+
+def join_stage(chunks: int, frames: int, pixels: int) -> Stage:
+    """The end of a chained video: its chunks' packets are copied one chunk after the other."""
+    return Stage(name=JOIN, steps=chunks, step_cost=frames * pixels * _COPY_COST / chunks)
 
 
 def _pass_cost(tokens: int) -> float:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
 
+    from milimo_video.continuation import LatentTail
     from milimo_video.models import VideoModels
     from milimo_video.text import EncodedPrompt
 
@@ -66,7 +67,9 @@ class Shot:
     fps: int
     conditioning_fps: int
     prompt: EncodedPrompt
-    conditions: list[LTX2VideoCondition]
+    # Of stage 1 and of stage 2.
+    half_conditions: list[LTX2VideoCondition | LatentTail]
+    full_conditions: list[LTX2VideoCondition | LatentTail]
     generator: torch.Generator
 
 
@@ -84,7 +87,8 @@ class Latents:
 def denoise_half_size(models: VideoModels, shot: Shot, schedule: tuple[float, ...], on_step: StepListener) -> Latents:
     """Stage 1: from noise to latents of half the width and height, along `schedule`."""
     guidance = UNGUIDED if models.checkpoint == "distilled" else DEV_GUIDANCE
-    return _denoise(models, shot, on_step, guidance, shot.width // 2, shot.height // 2, schedule, {})
+    given = {"conditions": shot.half_conditions} if shot.half_conditions else {}
+    return _denoise(models, shot, on_step, guidance, shot.width // 2, shot.height // 2, schedule, given)
 
 
 @torch.no_grad()
@@ -116,7 +120,9 @@ def denoise_full_size(
 
     The pipeline treats the audio likewise, so that the video can follow it; the audio that is kept is stage 1's.
     """
-    given = {"latents": upsampled, "audio_latents": audio}
+    given: dict[str, Any] = {"latents": upsampled, "audio_latents": audio}
+    if shot.full_conditions:
+        given["conditions"] = shot.full_conditions
     with models.distilled():
         refined = _denoise(models, shot, on_step, UNGUIDED, shot.width, shot.height, schedule, given)
     return Latents(video=refined.video, audio=audio)
@@ -130,7 +136,7 @@ def _denoise(
     width: int,
     height: int,
     schedule: tuple[float, ...],
-    given: dict[str, torch.Tensor],
+    given: dict[str, Any],
 ) -> Latents:
     def after_step(pipeline: object, step: int, timestep: object, tensors: dict[str, torch.Tensor]) -> dict[str, Any]:
         # Cancelling means raising: the pipelines' own interrupt flag would still run to the end.
@@ -163,8 +169,6 @@ def _denoise(
     if guidance.scale > 1.0 and shot.prompt.negative is not None:
         negative, negative_mask = shot.prompt.negative.padded(device)
         arguments |= {"negative_prompt_embeds": negative, "negative_prompt_attention_mask": negative_mask}
-    if shot.conditions:
-        video, audio = models.conditioned(conditions=shot.conditions, **arguments)
-    else:
-        video, audio = models.text_to_video(**arguments)
+    pipeline = models.conditioned if "conditions" in given else models.text_to_video
+    video, audio = pipeline(**arguments)
     return Latents(video=video, audio=audio)

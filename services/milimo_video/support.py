@@ -15,12 +15,10 @@ if TYPE_CHECKING:
 
 def require_supported(request: VideoRequest, plan: VideoPlan) -> None:
     """Raises Unimplemented for a request whose plan cannot be carried out yet."""
-    if plan.pipeline is not Pipeline.TI2VID:
+    if plan.pipeline not in (Pipeline.TI2VID, Pipeline.KEYFRAME):
         raise Unimplemented(f"the {plan.pipeline} pipeline")
-    if plan.chained:
-        raise Unimplemented("chained video")
-    if any(condition.kind == "video" or condition.frame_index != 0 for condition in request.conditions):
-        raise Unimplemented("conditions at other frames than the first")
+    if any(condition.kind == "video" for condition in request.conditions):
+        raise Unimplemented("video conditions")
     if plan.checkpoint == "dev":
         raise Unimplemented("the dev checkpoint, whose second stage needs the distilled LoRA")
     if request.loras:

@@ -25,6 +25,12 @@ def validate_request(request: VideoRequest, checkpoint: Checkpoint) -> None:
         _between("steps", request.steps, limits.MIN_DEV_STEPS, limits.MAX_DEV_STEPS)
     elif request.steps is not None:
         _between("steps", request.steps, 1, limits.MAX_DEV_STEPS)
+    if request.overlap_frames is not None:
+        _between("overlap_frames", request.overlap_frames, 1, limits.MAX_OVERLAP_FRAMES)
+    if len(request.chunk_prompts) > limits.MAX_CHUNK_PROMPTS:
+        raise InvalidArgument("chunk_prompts", f"at most {limits.MAX_CHUNK_PROMPTS}, not {len(request.chunk_prompts)}")
+    for i, prompt in enumerate(request.chunk_prompts):
+        _length(f"chunk_prompts[{i}]", prompt)
     if len(request.conditions) > limits.MAX_CONDITIONS:
         raise InvalidArgument("conditions", f"at most {limits.MAX_CONDITIONS}, not {len(request.conditions)}")
     for i, condition in enumerate(request.conditions):

@@ -162,9 +162,9 @@ def test_unknown_things(http: str, method: str, path: str) -> None:
 
 
 def test_feature_that_comes_later_says_so(http: str, project: projects_pb2.Project) -> None:
-    answer = httpx.post(f"{http}/v1/projects/{project.id}/videos", json={**VIDEO, "num_frames": 500})
+    answer = httpx.post(f"{http}/v1/projects/{project.id}/videos", json={**VIDEO, "loras": [{"name": "rain"}]})
     assert answer.status_code == 501, answer.text
-    assert "chained" in answer.json()["message"]
+    assert "LoRA" in answer.json()["message"]
 
 
 def _fields(answer: httpx.Response) -> list[str]:

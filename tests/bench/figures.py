@@ -236,8 +236,6 @@ _NEEDS_CUDA: Final = "needs a CUDA device; not built yet"
 # Figures that nothing measures so far, and why.
 UNMEASURED: Final = {
     "unpark_bandwidth_share": _NEEDS_CUDA,
-    "chunk_time_ratio": _NOT_BUILT,
-    "chunk_memory_ratio": _NOT_BUILT,
     "seam_ratio_latent": _NOT_BUILT,
     "seam_ratio_reencode": _NOT_BUILT,
     "drift_latent": _NOT_BUILT,

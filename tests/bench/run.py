@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import calls
+import chunks
 import clicks
 import footprints
 import latency
@@ -59,6 +60,7 @@ GROUPS: Final = tuple(
         progress_events,
         screenplay,
         clicks,
+        chunks,
         simulator,
     )
 )

@@ -10,6 +10,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import grpc
+import grpc.aio
 import pytest
 from milimo.v1 import arbiter_pb2, arbiter_pb2_grpc
 from milimo_runtime.lease_stream import arbiter_channel
@@ -19,8 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
     from contextlib import AbstractAsyncContextManager
     from pathlib import Path
-
-    import grpc.aio
 
 BUDGET = 1_000
 # Bytes that the model of recovery_worker.py asks for.
@@ -36,6 +36,7 @@ class ArbiterProcess:
     address: str
     channel: grpc.aio.Channel
     ttl_s: float = TTL_S
+    ollama: str | None = None
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -45,7 +46,15 @@ class ArbiterProcess:
     async def start(self) -> None:
         """Starts the process, and returns when it answers."""
         self.process = await self.spawn()
-        await self.stub.GetStatus(arbiter_pb2.GetStatusRequest(), wait_for_ready=True, timeout=30)
+        async with asyncio.timeout(30):
+            while True:
+                try:
+                    await self.stub.GetStatus(arbiter_pb2.GetStatusRequest(), wait_for_ready=True)
+                    return
+                except grpc.aio.AioRpcError as error:
+                    # It went out on the connection to a process that was killed.
+                    if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                        raise
 
     async def spawn(self) -> asyncio.subprocess.Process:
         environment = {
@@ -60,6 +69,8 @@ class ArbiterProcess:
             "MILIMO_ARBITER_IDLE_DEADLINE_SECONDS": "5",
             "MILIMO_ARBITER_BUSY_DEADLINE_SECONDS": "20",
         }
+        if self.ollama is not None:
+            environment["MILIMO_ARBITER_OLLAMA_URL"] = self.ollama
         return await asyncio.create_subprocess_exec(sys.executable, "-m", "milimo_arbiter", env=environment)
 
     async def kill(self) -> None:
@@ -113,10 +124,10 @@ def arbiter_process(tmp_path: Path) -> Callable[..., AbstractAsyncContextManager
     """Starts an arbiter for the length of a block."""
 
     @asynccontextmanager
-    async def started(ttl_s: float = TTL_S) -> AsyncIterator[ArbiterProcess]:
+    async def started(ttl_s: float = TTL_S, ollama: str | None = None) -> AsyncIterator[ArbiterProcess]:
         address = f"127.0.0.1:{free_port()}"
         channel = arbiter_channel(address)
-        arbiter = ArbiterProcess(home=tmp_path / "home", address=address, channel=channel, ttl_s=ttl_s)
+        arbiter = ArbiterProcess(home=tmp_path / "home", address=address, channel=channel, ttl_s=ttl_s, ollama=ollama)
         await arbiter.start()
         try:
             yield arbiter

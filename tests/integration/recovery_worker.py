@@ -1,7 +1,8 @@
 """A small worker process: the runtime as it is, a model without weights, and work that waits where a test says so.
 
 Its jobs' prompts are JSON: `steps` names the steps; at `hold` ("one": in the middle of it, "one committed": after its
-result was stored) the work waits until the file `go` is in the home folder.
+result was stored) the work waits until the file `go` is in the home folder. In the step `short` memory runs out the
+first time, in the step `exhaust` each time.
 """
 
 from __future__ import annotations
@@ -38,6 +39,12 @@ STEPS_OF_A_STAGE = 3
 class Weights:
     weight_bytes: int
 
+    def modules(self) -> tuple[()]:
+        return ()
+
+    def drop_caches(self) -> None:
+        """There are none."""
+
 
 class Film:
     """Makes a file for each step of the plan."""
@@ -66,6 +73,8 @@ class Film:
             raise RuntimeError("the work went wrong")
         if plan.get("away") == name and run.job.attempt == 1:
             raise OperationalError("SELECT 1", None, ConnectionError("the database is away"))
+        if plan.get("exhaust") == name or (plan.get("short") == name and self.begun(name) == 1):
+            bytearray(1 << 62)
         self.hold(plan, name, observer)
         observer.advance(STEPS_OF_A_STAGE - 1)
         path = self.process.scratch / f"{run.job.id}-{name}"
@@ -83,6 +92,10 @@ class Film:
         )
         self.hold(plan, f"{name} committed", observer)
         return {"asset_id": asset.id}
+
+    def begun(self, name: str) -> int:
+        """How often the step was begun."""
+        return sum(line.split()[0] == name for line in (self.home / "diary").read_text().splitlines())
 
     def hold(self, plan: dict[str, Any], where: str, observer: Any) -> None:
         if plan.get("hold") != where or (self.home / "go").exists():

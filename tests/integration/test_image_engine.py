@@ -11,14 +11,15 @@ import pytest
 import torch
 from milimo_image import defaults
 from milimo_image.decode import decode_image_latents
-from milimo_image.engine import GeneratedImage, generate
+from milimo_image.engine import Caches, GeneratedImage, generate
 from milimo_image.models import ImageModels, load_image_models, prompt_layers_of
 from milimo_image.output import ImageMetadata, encode_image, encode_thumbnail, read_metadata
 from milimo_image.plan import plan_image
 from milimo_image.prompts import embed_prompt, prompt_cache
-from milimo_image.request import ImageFormat, ImageRequest, Inpaint
+from milimo_image.references import reference_cache
+from milimo_image.request import ImageFormat, ImageRequest
 from milimo_runtime.device import DevicePlan, Placement, device_plan
-from milimo_runtime.errors import ModelMissing, Unimplemented
+from milimo_runtime.errors import ModelMissing
 from milimo_runtime.observer import JobCancelled, Silent
 from milimo_tiny.flux2 import write_flux2
 from PIL import Image
@@ -84,7 +85,11 @@ class Recorder(Silent):
 def run(models: ImageModels, observer: Silent | None = None, **fields: Any) -> list[GeneratedImage]:
     request = ImageRequest(**{"prompt": PROMPT, "width": 128, "height": 96, "seed": 5, **fields})
     plan = plan_image(request, is_distilled=models.is_distilled, random_seed=0)
-    return list(generate(models, request, plan, observer or Silent(), prompts=prompt_cache()))
+    return list(generate(models, request, plan, observer or Silent(), caches=empty_caches()))
+
+
+def empty_caches() -> Caches:
+    return Caches(prompts=prompt_cache(), references=reference_cache())
 
 
 def reference(root: Path, *, width: int, height: int, steps: int, guidance: float, seed: int) -> Image.Image:
@@ -145,6 +150,16 @@ def test_equals_the_pipeline_with_guidance(base: ImageModels, base_root: Path) -
     expected = reference(base_root, width=128, height=96, steps=3, guidance=2.5, seed=5)
     assert made.image.tobytes() == expected.tobytes()
     assert made.image.tobytes() != run(base, steps=3, guidance=1.0)[0].image.tobytes()
+
+
+def test_the_base_checkpoint_has_its_own_defaults(
+    base: ImageModels, base_root: Path, forwards: Callable[..., Forwards]
+) -> None:
+    counter = forwards(transformer=base.transformer)
+    (made,) = run(base, width=64, height=64)
+    assert counter.counts == {"transformer": 100}
+    expected = reference(base_root, width=64, height=64, steps=50, guidance=4.0, seed=5)
+    assert made.image.tobytes() == expected.tobytes()
 
 
 def test_odd_sizes_are_the_middle_of_the_rounded_image(distilled: ImageModels, distilled_root: Path) -> None:
@@ -216,7 +231,7 @@ def test_images_of_a_batch_are_those_of_their_seeds(distilled: ImageModels) -> N
 def test_a_batch_can_go_on_where_it_ended(distilled: ImageModels) -> None:
     request = ImageRequest(prompt=PROMPT, width=64, height=64, seed=5, count=3)
     plan = plan_image(request, is_distilled=True, random_seed=0)
-    rest = list(generate(distilled, request, plan, Silent(), prompts=prompt_cache(), first=2))
+    rest = list(generate(distilled, request, plan, Silent(), caches=empty_caches(), first=2))
     assert [(made.index, made.seed) for made in rest] == [(2, 7)]
 
 
@@ -271,34 +286,14 @@ def test_notices_reach_the_observer(distilled: ImageModels) -> None:
     request = ImageRequest(**fields, seed=5, steps=1, count=3)
     plan = plan_image(request, is_distilled=True, random_seed=0)
     assert [notice.code for notice in plan.notices] == ["SIZE_ROUNDED", "NEGATIVE_PROMPT_IGNORED"]
-    cache = prompt_cache()
+    caches = empty_caches()
     # As a job does it: each image is a step of its own.
     for index in range(3):
-        next(generate(distilled, request, plan, recorder, prompts=cache, first=index))
+        next(generate(distilled, request, plan, recorder, caches=caches, first=index))
     assert recorder.notices == ["PROMPT_TRUNCATED"]
 
 
 PICTURE = Image.new("RGB", (64, 64))
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"references": (PICTURE,)},
-        {"enable_true_cfg": True},
-        {"inpaint": Inpaint(image=PICTURE, mask=PICTURE.convert("L"))},
-    ],
-    ids=["references", "true CFG", "inpaint"],
-)
-def test_what_is_not_there_yet_is_said_before_any_work(
-    distilled: ImageModels, forwards: Callable[..., Forwards], fields: dict[str, Any]
-) -> None:
-    counter = forwards(transformer=distilled.transformer, text=distilled.text_encoder)
-    request = ImageRequest(prompt=PROMPT, **fields)
-    plan = plan_image(request, is_distilled=True, random_seed=0)
-    with pytest.raises(Unimplemented):
-        generate(distilled, request, plan, Silent(), prompts=prompt_cache())
-    assert not counter.counts
 
 
 @pytest.mark.parametrize("format_", list(ImageFormat))
@@ -306,7 +301,8 @@ def test_metadata_are_in_the_file(distilled: ImageModels, format_: ImageFormat) 
     (made,) = run(distilled, steps=2)
     encoded = encode_image(made.image, made.metadata, format_)
     assert read_metadata(encoded.data) == ImageMetadata(
-        prompt=PROMPT, parameters={"seed": 5, "width": 128, "height": 96, "steps": 2, "guidance": 1.0}
+        prompt=PROMPT,
+        parameters={"seed": 5, "width": 128, "height": 96, "steps": 2, "guidance": 1.0, "autoencoder": "native"},
     )
     with Image.open(io.BytesIO(encoded.data)) as image:
         assert (image.format, image.size) == (format_.name, (128, 96))
@@ -375,7 +371,8 @@ def test_weight_bytes_are_those_of_the_parts(distilled: ImageModels) -> None:
 
 
 @pytest.mark.parametrize(
-    "missing", ["model_index.json", "vae/config.json", "transformer/diffusion_pytorch_model.safetensors"]
+    "missing",
+    ["model_index.json", "scheduler/scheduler_config.json", "transformer/diffusion_pytorch_model.safetensors"],
 )
 def test_a_missing_file_is_named(tmp_path: Path, missing: str) -> None:
     write_flux2(tmp_path)

@@ -21,7 +21,7 @@ from milimo_runtime.device import device_plan
 from milimo_runtime.errors import MilimoError
 from milimo_runtime.interceptors import CallInterceptor
 from milimo_runtime.lease_stream import arbiter_channel
-from milimo_runtime.model_process import ModelHost
+from milimo_runtime.model_process import ModelHost, may_park
 from milimo_runtime.observer import JobCancelled
 from milimo_runtime.registry import ModelFootprint, Registry, write_manifest
 from milimo_segmentation.model import load as load_segmentation
@@ -105,6 +105,12 @@ class Weights:
 
     def __init__(self, weight_bytes: int) -> None:
         self.weight_bytes = weight_bytes
+
+    def modules(self) -> tuple[()]:
+        return ()
+
+    def drop_caches(self) -> None:
+        """There are none."""
 
 
 class Recorded:
@@ -200,6 +206,20 @@ async def test_a_model_in_unknown_grades_is_refused_before_anything_is_asked_for
             await asyncio.to_thread(turn, host)
         assert arbiter.version == 0
         await host.close()
+
+
+@pytest.mark.parametrize(
+    ("setting", "device", "expected"),
+    [
+        ("auto", "cuda:1", True),
+        ("auto", "cpu:0", False),
+        ("auto", "mps:0", False),
+        ("always", "cpu:0", True),
+        ("never", "cuda:0", False),
+    ],
+)
+def test_weights_are_parked_where_that_is_other_memory(setting: Any, device: str, expected: bool) -> None:
+    assert may_park(setting, device) is expected
 
 
 def modules_of(loaded: Any) -> list[torch.nn.Module]:

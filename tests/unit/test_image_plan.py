@@ -5,13 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from milimo_image import defaults
+from milimo_image.autoencoder import Autoencoder
 from milimo_image.plan import ImagePlan, plan_image
-from milimo_image.request import ImageRequest
+from milimo_image.reference_size import cropped_size, reference_pixels, scaled_size
+from milimo_image.request import ImageRequest, Reference
+from milimo_runtime.device import device_plan
 from milimo_runtime.errors import InvalidArgument
-from PIL import Image
 
 REQUEST = ImageRequest(prompt="a red circle")
 
@@ -42,9 +44,9 @@ def test_defaults_by_checkpoint(is_distilled: bool, steps: int, guidance: float,
     assert made.notices == ()
 
 
-WIDE = Image.new("RGB", (64 * 8 + 1, 64))
-SMALL = Image.new("RGB", (63, 100))
-FINE = Image.new("RGB", (512, 64))
+WIDE = Reference(asset_id="wide", width=64 * 8 + 1, height=64)
+SMALL = Reference(asset_id="small", width=63, height=100)
+FINE = Reference(asset_id="fine", width=512, height=64)
 
 
 @pytest.mark.parametrize(
@@ -70,9 +72,9 @@ FINE = Image.new("RGB", (512, 64))
         (replace(REQUEST, seed=2**63 - 1, count=2), "seed"),
         (replace(REQUEST, enable_true_cfg=True, cfg_scale=0.9), "cfg_scale"),
         (replace(REQUEST, enable_true_cfg=True, cfg_scale=5.1), "cfg_scale"),
-        (replace(REQUEST, references=(FINE,) * 11), "references"),
-        (replace(REQUEST, references=(FINE, SMALL)), "references[1]"),
-        (replace(REQUEST, references=(WIDE,)), "references[0]"),
+        (replace(REQUEST, references=(FINE,) * 11), "reference_asset_ids"),
+        (replace(REQUEST, references=(FINE, SMALL)), "reference_asset_ids[1]"),
+        (replace(REQUEST, references=(WIDE,)), "reference_asset_ids[0]"),
     ],
 )
 def test_wrong_requests_name_the_field(request_: ImageRequest, field: str) -> None:
@@ -103,12 +105,62 @@ def test_limits_themselves_are_accepted(request_: ImageRequest) -> None:
         (replace(REQUEST, cfg_scale=3.0), True, ["CFG_SCALE_IGNORED"]),
         (replace(REQUEST, guidance=3.5), True, ["GUIDANCE_IGNORED"]),
         (replace(REQUEST, guidance=3.5), False, []),
-        (replace(REQUEST, enable_ae=True), True, ["AUTOENCODER_FALLBACK"]),
-        (replace(REQUEST, enable_ae=False), True, []),
+        (replace(REQUEST, negative_prompt="x", enable_true_cfg=True, cfg_scale=1.0), True, ["NEGATIVE_PROMPT_IGNORED"]),
     ],
 )
 def test_notices_say_what_has_no_effect(request_: ImageRequest, is_distilled: bool, codes: list[str]) -> None:
     assert [notice.code for notice in plan(request_, is_distilled=is_distilled).notices] == codes
+
+
+NATIVE, DIFFUSERS = Autoencoder
+
+
+@pytest.mark.parametrize(
+    ("enable_ae", "there", "used", "codes"),
+    [
+        (None, {NATIVE, DIFFUSERS}, NATIVE, []),
+        (True, {NATIVE, DIFFUSERS}, NATIVE, []),
+        (False, {NATIVE, DIFFUSERS}, DIFFUSERS, []),
+        (None, {DIFFUSERS}, DIFFUSERS, []),
+        (True, {DIFFUSERS}, DIFFUSERS, ["AUTOENCODER_FALLBACK"]),
+        (False, {NATIVE}, NATIVE, ["AUTOENCODER_FALLBACK"]),
+    ],
+)
+def test_autoencoders(enable_ae: bool | None, there: set[Autoencoder], used: Autoencoder, codes: list[str]) -> None:
+    made = plan_image(replace(REQUEST, enable_ae=enable_ae), is_distilled=True, random_seed=0, autoencoders=there)
+    assert made.autoencoder is used
+    assert [notice.code for notice in made.notices] == codes
+
+
+def test_references_have_a_stage_and_cost_tokens() -> None:
+    made = plan(replace(REQUEST, references=(FINE,) * 3))
+    without = plan(REQUEST)
+    stages = {stage.name: stage for stage in made.stages}
+    assert [stage.name for stage in made.stages] == ["encode_prompt", "encode_references", "denoise", "decode"]
+    assert stages["encode_references"].steps == 3
+    tokens = 64 * 64 + 512
+    assert stages["denoise"].cost / without.stages[1].cost == pytest.approx((tokens + 3 * 32 * 4) / tokens)
+
+
+@given(
+    width=st.integers(64, 8000),
+    height=st.integers(64, 8000),
+    count=st.integers(1, 10),
+    kind=st.sampled_from(["cpu", "cuda", "mps"]),
+)
+def test_references_are_scaled_and_cropped_to_what_the_device_takes(
+    width: int, height: int, count: int, kind: str
+) -> None:
+    assume(max(width, height) <= 8 * min(width, height))
+    most = reference_pixels(count, device_plan(kind))
+    assert most == (768**2 if kind == "mps" else 2024**2 if count == 1 else 1024**2)
+    scaled = scaled_size(width, height, most)
+    cropped = cropped_size(*scaled)
+    assert cropped[0] * cropped[1] <= most
+    assert scaled == (width, height) or width * height > most
+    for side, cut in zip(scaled, cropped, strict=True):
+        assert cut % 16 == 0
+        assert 64 <= cut <= side < cut + 16
 
 
 def test_true_cfg_takes_the_place_of_guidance() -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 from milimo_runtime import media as media_module
 from milimo_runtime.errors import NotFound
-from milimo_runtime.media import MediaStore, asset_key
+from milimo_runtime.media import MediaStore, asset_key, work_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,6 +52,21 @@ def test_spans(media: MediaStore, tmp_path: Path, offset: int, limit: int) -> No
     data = bytes(index % 251 for index in range(100 if offset <= 100 else 2 * MIB))
     put(media, tmp_path, data)
     assert b"".join(media.read(KEY, offset=offset, limit=limit)) == data[offset:][: limit or None]
+
+
+def test_what_a_job_keeps_goes_with_it_alone(media: MediaStore, root: Path, tmp_path: Path) -> None:
+    mine, other = work_key("p1", "j1", "chunk-1", "mp4"), work_key("p1", "j11", "chunk-1", "mp4")
+    for key in (mine, other, KEY):
+        put(media, tmp_path, b"data", key)
+        assert media.exists(key)
+    media.delete_work("p1", "j1")
+    # Another time, and for a job that kept nothing.
+    media.delete_work("p1", "j1")
+    assert [media.exists(key) for key in (mine, other, KEY)] == [False, True, True]
+    assert not (root / mine).parent.exists()
+    for parts in (("..", "j1"), ("p1", ".."), ("p1", "")):
+        with pytest.raises(ValueError, match="part of a key"):
+            media.delete_work(*parts)
 
 
 def test_an_empty_file(media: MediaStore, tmp_path: Path) -> None:

@@ -110,3 +110,16 @@ def test_skipped_stages_count_as_done() -> None:
         [Stage(name=name, steps=2, cost=1.0) for name in ("one", "two", "three")], StageSpeeds(), floor=0.1
     )
     assert progress.begin("three", 2, 0.0).fraction == pytest.approx(4 / 6)
+
+
+def test_chunks_learn_from_each_other() -> None:
+    """A long video repeats its stages for each chunk: after the first it is known how long the others take."""
+    planned = [
+        Stage(name=f"chunk_{chunk}.{name}", steps=2, cost=cost)
+        for chunk in (1, 2, 3)
+        for name, cost in (("stage_1", 1.0), ("decode", 10.0))
+    ]
+    progress = StageProgress(planned, StageSpeeds())
+    told = run(progress, [("chunk_1.stage_1", 2, [4.0, 4.0]), ("chunk_1.decode", 2, [1.0, 1.0])])
+    assert told[-1].fraction == pytest.approx(1 / 3)
+    assert told[-1].eta_s == pytest.approx(2 * (8.0 + 2.0))

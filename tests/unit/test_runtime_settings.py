@@ -129,3 +129,10 @@ def test_a_log_line_for_people() -> None:
     text = TextFormatter().format(record(action="loaded"))
     assert "hello world" in text
     assert "action=loaded" in text
+
+
+@pytest.mark.parametrize("frames", [1, 8, 120, 122])
+def test_chunks_are_as_long_as_the_video_model_can_make(frames: int) -> None:
+    with pytest.raises(ValidationError, match="video_chunk_frames"):
+        ServiceSettings(video_chunk_frames=frames)
+    assert ServiceSettings(video_chunk_frames=25).video_chunk_frames == 25

@@ -73,6 +73,10 @@ def test_choice_of_the_pipeline(changes: dict[str, object], pipeline: str, why: 
         ({"fps": 0}, "fps"),
         ({"fps": 29}, "fps"),
         ({"seed": -1}, "seed"),
+        ({"overlap_frames": 0}, "overlap_frames"),
+        ({"overlap_frames": 97}, "overlap_frames"),
+        ({"chunk_prompts": ("",) * 257}, "chunk_prompts"),
+        ({"chunk_prompts": ("", "x" * 10_001)}, "chunk_prompts[1]"),
         ({"seed": 2**63}, "seed"),
         ({"steps": 0}, "steps"),
         ({"conditions": (replace(START, asset_id=""),)}, "conditions[0].asset_id"),
@@ -167,8 +171,69 @@ def test_long_videos_are_chained_and_conditions_go_to_their_chunk() -> None:
 
 
 def test_chunk_size_is_configurable() -> None:
-    made = plan_video(replace(ASK, num_frames=100), "distilled", chunk_frames=49, overlap_frames=9)
+    made = plan_video(replace(ASK, num_frames=100), "distilled", chunk_frames=49)
+    assert [chunk.span.frames for chunk in made.chunks] == [49, 49, 49, 33]
+    made = plan_video(replace(ASK, num_frames=100, overlap_frames=9), "distilled", chunk_frames=49)
     assert [chunk.span.frames for chunk in made.chunks] == [49, 49, 25]
+
+
+@pytest.mark.parametrize(
+    ("frames", "chunks", "last"),
+    [
+        (1, 0, 0),
+        (2, 1, 9),
+        (9, 1, 9),
+        (121, 1, 121),
+        (122, 2, 33),
+        (217, 2, 121),
+        (218, 3, 33),
+        (250, 3, 65),
+        (1091, 12, 41),
+        (5000, 52, 105),
+    ],
+)
+def test_chunks_of_a_length(frames: int, chunks: int, last: int) -> None:
+    """The first of 121, each further one adds 96 and repeats 25; the last is only as long as it must be."""
+    made = plan(num_frames=frames)
+    assert len(made.chunks) == chunks
+    assert [chunk.span.frames for chunk in made.chunks[-1:]] == ([last] if last else [])
+    assert all(chunk.span.frames == 121 for chunk in made.chunks[:-1])
+    assert [chunk.span.start for chunk in made.chunks] == [0, *range(121, frames, 96)][:chunks]
+    assert sum(chunk.span.kept for chunk in made.chunks) == (frames if chunks else 0)
+    assert [chunk.span.overlap for chunk in made.chunks] == [0, *[25] * (chunks - 1)][:chunks]
+    names = [stage.name for stage in made.stages]
+    assert names.count("join") == (chunks > 1)
+    assert not chunks or names[0] == ("chunk_1.encode_text" if chunks > 1 else "encode_text")
+
+
+@pytest.mark.parametrize(("chunk_frames", "overlap"), [(121, 25), (49, 25), (33, 25), (25, 17), (17, 9), (9, 1)])
+def test_overlap_leaves_room_for_new_frames(chunk_frames: int, overlap: int) -> None:
+    made = plan_video(replace(ASK, num_frames=300), "distilled", chunk_frames=chunk_frames)
+    assert made.overlap.frames == overlap
+    with pytest.raises(InvalidArgument, match="nothing new"):
+        plan_video(replace(ASK, num_frames=300, overlap_frames=18), "distilled", chunk_frames=min(chunk_frames, 25))
+
+
+def test_prompts_of_further_chunks() -> None:
+    asked = replace(ASK, num_frames=500, negative_prompt="rain, Static , loop,", chunk_prompts=("it stops", " "))
+    made = plan_video(asked, "dev")
+    assert [chunk.prompt for chunk in made.chunks] == [
+        "a red ball",
+        "it stops",
+        "a red ball",
+        "a red ball",
+        "a red ball",
+    ]
+    first, *further = [chunk.negative_prompt for chunk in made.chunks]
+    assert first == "rain, Static , loop,"
+    assert set(further) == {"rain, Static , loop, freeze, pause, still image, motionless"}
+    words = "static, freeze, loop, pause, still image, motionless"
+    assert plan(num_frames=122, negative_prompt="").chunks[1].negative_prompt == words
+    # The default has them all.
+    assert plan(num_frames=122).chunks[1].negative_prompt == limits.DEFAULT_NEGATIVE_PROMPT
+    assert codes(made) == ["FRAMES_ROUNDED"]
+    unused = plan(num_frames=130, chunk_prompts=("a", "b", "c"))
+    assert "the last 2 of 3" in next(n.text for n in unused.notices if n.code == "CHUNK_PROMPTS_IGNORED")
 
 
 @given(
@@ -183,7 +248,7 @@ def test_plans_hold_together(frames: int, width: int, height: int, fps: int) -> 
     assert 0 <= made.model_width - width < 64
     assert 0 <= made.model_height - height < 64
     names = [stage.name for stage in made.stages]
-    assert len(set(names)) == len(names) == 5 * len(made.chunks)
+    assert len(set(names)) == len(names) == 5 * len(made.chunks) + made.chained
     assert all(stage.steps >= 1 and stage.step_cost > 0 for stage in made.stages)
     assert sum(stage.steps for stage in made.stages if stage.name.endswith("decode")) == frames
 

@@ -73,6 +73,7 @@ _ADVICE: Final = {
     "REQUEST_ID_REUSED": "send it again with another request id",
     "NOT_IMPLEMENTED": "leave it out, or ask for less",
     "QUEUE_FULL": "wait until fewer jobs are queued: `milimo jobs list`",
+    "OUT_OF_MEMORY": "ask for less; `milimo gpu status` shows who holds the memory",
     "UPGRADED": "start it anew with `milimo jobs retry JOB`",
 }
 

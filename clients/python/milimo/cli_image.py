@@ -151,3 +151,26 @@ def inpaint(
             parameters.mask_prompt.CopyFrom(MaskPrompt(points=points, boxes=boxes))
         request = SubmitInpaintRequest(project_id=project_id, inpaint=parameters, request_id=str(uuid.uuid4()))
         finish(session, session.client.images.SubmitInpaint(request).job, out=out, wait=wait, title="inpaint")
+
+
+@app.command("info")
+def info(
+    image: Annotated[Path, typer.Argument(metavar="FILE", help="A JPEG or PNG.")],
+    json: JsonOption = False,
+) -> None:
+    """Show what an image was made from: the prompt and the parameters that its file carries."""
+    from milimo.cli_errors import FAILED, NOT_FOUND
+    from milimo.cli_output import Output
+    from milimo.image_info import read_image_info
+
+    output = Output(json=json)
+    try:
+        found = read_image_info(image)
+    except OSError as error:
+        output.note(f"{image}: {error.strerror}")
+        raise typer.Exit(NOT_FOUND) from error
+    if found is None:
+        output.note(f"{image} says nothing of its making")
+        raise typer.Exit(FAILED)
+    output.document({"prompt": found.prompt, "parameters": dict(found.parameters)})
+    output.table(("name", "value"), [("prompt", found.prompt), *((n, str(v)) for n, v in found.parameters.items())])

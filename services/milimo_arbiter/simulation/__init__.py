@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from milimo_arbiter.simulation.laws import Violation
-from milimo_arbiter.simulation.world import LONGEST_WAIT_S, Report, simulate
+from milimo_arbiter.simulation.report import Report
+from milimo_arbiter.simulation.world import LONGEST_WAIT_S, simulate
 
 __all__ = ["LONGEST_WAIT_S", "Report", "Violation", "simulate"]

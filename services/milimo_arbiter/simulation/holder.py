@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from milimo_arbiter import effects, events
-from milimo_arbiter.state import Footprint, Priority, Request
+from milimo_arbiter.state import Footprint, Priority, Request, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -55,6 +55,8 @@ class Holder:
         self._stopped_until = 0.0
         self._deferred: list[Callable[[], None]] = []
         self._jobs = 0
+        # Bytes of host memory that hold its weights; kept from lease to lease.
+        self.parked = 0
         self._reset()
 
     def _reset(self) -> None:
@@ -63,6 +65,11 @@ class Holder:
         self.bytes = 0
         self.memory = 0
         self.device = ""
+        # What it asks for until an answer has come, when it asked last, and whether it was told to wait since.
+        self.request: Request | None = None
+        self._asked_at = 0.0
+        self._queued = False
+        self._withdrawn = False
         self._lease: Granted | None = None
         self._held = False
         self._lost = False
@@ -72,6 +79,7 @@ class Holder:
         self._turn = False
         self._wish = False
         self._freed = False
+        self._parking = False
         # Rises whenever the past no longer matters, so that what was planned before is dropped.
         self._life = getattr(self, "_life", 0) + 1
 
@@ -93,6 +101,7 @@ class Holder:
         stream = self.stream
         self._deferred.clear()
         self._stopped_until = 0.0
+        self.parked = 0
         self._reset()
         self.process = successor
         if stream is not None:
@@ -121,10 +130,22 @@ class Holder:
         """Asks for a lease, unless it has one."""
         if self.stream is not None or self._lease is not None:
             return
+        if self.request is None:
+            self.request = self._new_request()
+            cancelled_after = self.chance.uniform(0, 10)
+            if self.world.fate.strikes("cancelled job", 0.1):
+                self._later(cancelled_after, partial(self._cancel, self.request))
+        request = self.request
+        self._asked_at, self._queued = self.world.now, False
+        self.stream = self.world.open(self, lambda stream: events.Acquire(stream=stream, request=request))
+        if self._withdrawn:
+            self._say(lambda stream: events.Release(stream=stream))
+
+    def _new_request(self) -> Request:
         chance = self.chance
         sizes = sorted((chance.randint(5, 100) for _ in range(chance.choice([1, 1, 2, 3]))), reverse=True)
         self._jobs += 1
-        request = Request(
+        return Request(
             tenant=self.tenant,
             footprints=tuple(
                 Footprint(name=f"g{index}", bytes=size, load_seconds=chance.choice([0.0, size / 10]))
@@ -134,16 +155,24 @@ class Holder:
             min_hold_s=chance.choice([0.0, 0.0, 3.0]),
             job_id=f"{self.tenant}-{self._jobs}",
             process=self.process,
+            workload=chance.choice([None, self._workload(chance.randint(1, 3))]),
             resume_token=f"{self.process.pid}-{self._jobs}",
         )
-        self.stream = self.world.open(self, lambda stream: events.Acquire(stream=stream, request=request))
-        cancelled_after = chance.uniform(0, 10)
-        if self.world.fate.strikes("cancelled job", 0.1):
-            self._later(cancelled_after, self._cancel)
 
-    def _cancel(self) -> None:
-        if self._lease is None and self.stream is not None:
-            self.world.cut(self.stream)
+    def _workload(self, size: int) -> Workload:
+        """One of the few things that the tenant computes."""
+        return Workload(model=self.tenant, width=size, height=size, frames=1)
+
+    def _peak(self) -> int:
+        """What the turn has used, if it was measured: about what its work needs, within what is loaded."""
+        need = min(self.memory, self.chance.choice([25, 60, 95]))
+        return self.chance.randint(need - need // 8, need) if self.chance.random() < 0.7 else 0
+
+    def _cancel(self, request: Request) -> None:
+        """Nobody wants the lease any more. Whether it was granted meanwhile is not known, so it is released."""
+        if self._lease is None and self.request is request:
+            self._withdrawn = True
+            self._say(lambda stream: events.Release(stream=stream))
 
     def hear(self, stream: int, reply: Reply) -> None:
         """A reply has arrived at the process."""
@@ -166,27 +195,42 @@ class Holder:
                 if self._freed:
                     # It was away when it said so.
                     self._say(lambda stream: events.Release(stream=stream))
-            case effects.Released() | effects.Queued():
+            case effects.Queued():
+                self._queued = True
+            case effects.Parked():
+                if self._parking and not self._freed:
+                    self.parked = reply.bytes
+                    self._free()
+            case effects.Released():
                 pass
 
     def _granted(self, reply: Granted) -> None:
+        if self._withdrawn:
+            return
         if self._lease is None:
             self._lease = reply
             self.device, self.bytes = reply.lease.device, reply.lease.bytes
             self._valid_until = self.world.now + 0.75 * reply.ttl_s
+            if not self._queued:
+                # The answer to the request itself.
+                self._valid_until = self._asked_at
+                self._renew(self._asked_at, first=True)
             self._beat()
             return
         self._renew(self._sent.pop(0, 0.0))
         if self._freed:
             self._say(lambda stream: events.Release(stream=stream))
+        elif self._parking:
+            # The answer was lost with the stream: the weights are dropped.
+            self._free()
         elif self._turn or not self._held:
             self._say(lambda stream: events.Busy(stream=stream, job_id=f"j{self._jobs}", waiting_jobs=0))
         else:
             self._say(lambda stream: events.Idle(stream=stream))
 
-    def _renew(self, sent_at: float) -> None:
+    def _renew(self, sent_at: float, *, first: bool = False) -> None:
         assert self._lease is not None
-        if self._expired():
+        if self._expired() and not first:
             self._lose()
             return
         self._valid_until = max(self._valid_until, sent_at + (1 - _MARGIN_OF_TTL) * self._lease.ttl_s)
@@ -209,8 +253,9 @@ class Holder:
             return
         self._sequence += 1
         self._sent[self._sequence] = self.world.now
+        parked = self.parked if self.chance.random() < 0.5 else None
         sequence, used = self._sequence, self.memory if self.chance.random() < 0.7 else None
-        self._say(lambda stream: events.Heartbeat(stream=stream, sequence=sequence, used=used))
+        self._say(lambda stream: events.Heartbeat(stream=stream, sequence=sequence, used=used, parked=parked))
         self._later(self._lease.ttl_s / _HEARTBEATS_PER_TTL, self._beat)
 
     def _load(self) -> None:
@@ -218,6 +263,9 @@ class Holder:
             self._lose()
             return
         self.memory = min(self.bytes, self.memory + -(-self.bytes // _CHUNKS))
+        if self.memory == self.bytes and self.parked:
+            self.parked = 0
+            self._say(lambda stream: events.Park(stream=stream, bytes=0))
         again = self._load if self.memory < self.bytes else self._work
         self._later(self.chance.uniform(0.1, 1.0), again)
 
@@ -233,16 +281,22 @@ class Holder:
             self._drop()
         elif self._greedy or chance.random() < 0.5:
             self._jobs += 1
-            job, waiting = f"j{self._jobs}", chance.choice([0, 1, 2])
-            self._say(lambda stream: events.Busy(stream=stream, job_id=job, waiting_jobs=waiting))
+            job, waiting, peak = f"j{self._jobs}", chance.choice([0, 1, 2]), self._peak()
+            workload = self._workload(chance.randint(1, 3))
+            self._say(
+                lambda stream: events.Busy(
+                    stream=stream, job_id=job, waiting_jobs=waiting, peak=peak, workload=workload
+                )
+            )
             self._work()
         else:
             self._turn = False
-            self._say(lambda stream: events.Idle(stream=stream))
+            peak = self._peak()
+            self._say(lambda stream: events.Idle(stream=stream, peak=peak))
             self._later(chance.uniform(0.1, 10.0), self._next)
 
     def _next(self) -> None:
-        if self._freed or self._lost or not self._held or self._turn:
+        if self._freed or self._parking or self._lost or not self._held or self._turn:
             return
         chance = self.chance
         if chance.random() < 0.3:
@@ -265,11 +319,22 @@ class Holder:
             self._later(self.chance.uniform(0.0, 1.0), self._drop)
 
     def _drop(self) -> None:
+        """Frees the memory, after it has parked its weights if it does so now."""
+        if self._freed or (self._parking and not self._lost):
+            return
+        if not self._lost and self.chance.random() < 0.4:
+            self._parking = True
+            size = self.bytes
+            self._say(lambda stream: events.Park(stream=stream, bytes=size))
+        else:
+            self._free()
+
+    def _free(self) -> None:
         """Frees the memory, then says so. Where a driver measures, it takes the driver a moment."""
         self._turn = False
         self._freed = True
         if self.device and self.world.devices[self.device].driver:
-            self.world.after(self.chance.uniform(0.0, 0.5), partial(self._give_back, self._life))
+            self.world.after(self.chance.uniform(0.0, 2.0), partial(self._give_back, self._life))
         else:
             self.memory = 0
         self._say(lambda stream: events.Release(stream=stream))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from milimo_arbiter import effects
+from milimo_arbiter import effects, events
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from milimo_arbiter.effects import Effect
+    from milimo_arbiter.events import Event
     from milimo_arbiter.simulation.holder import Holder
-    from milimo_arbiter.state import Device, Lease, State
+    from milimo_arbiter.state import Device, Lease, Parking, ProcessIdentity, State, Workload
 
 
 class Violation(AssertionError):
@@ -39,6 +40,11 @@ def check_effects(before: State, after: State, done: Iterable[Effect], tokens: M
                 if lease.lease_id not in saved and lease.lease_id not in before.leases:
                     raise Violation("record", "a grant was sent before it was saved")
             case effects.Decided(action="granted"):
+                for device in after.devices.values():
+                    held = sum(lease.bytes for lease in after.leases.values() if lease.device == device.id)
+                    held += sum(one.bytes or 0 for one in after.externals.values() if one.device == device.id)
+                    if after.externals and held > device.total and device.id == effect.device:
+                        raise Violation("strangers' bytes", f"{held} of {device.total} on {device.id} after a grant")
                 if after.grace_until is not None:
                     raise Violation("grace", "granted during the grace window")
             case effects.Close(stream=stream):
@@ -52,9 +58,14 @@ def check_effects(before: State, after: State, done: Iterable[Effect], tokens: M
             raise Violation("grace", f"the grace window ended while {away[0].lease_id} was away")
 
 
-def check_state(before: State, after: State, record: Mapping[str, Lease]) -> None:
+def check_state(
+    before: State,
+    after: State,
+    record: Mapping[str, Lease],
+    parked: Mapping[tuple[str, ProcessIdentity], Parking],
+) -> None:
     """What may be known after a step, and be on record."""
-    if record.keys() != after.leases.keys():
+    if record.keys() != after.leases.keys() or parked.keys() != after.parked.keys():
         raise Violation("record", "it differs from the state")
     for device in after.devices.values():
         granted = sum(lease.bytes for lease in after.leases.values() if lease.device == device.id)
@@ -67,14 +78,55 @@ def check_state(before: State, after: State, record: Mapping[str, Lease]) -> Non
         if not lease.confirmed and lease.stream is None:
             raise Violation("offers", f"{lease.lease_id} was offered to nobody")
     streams = [lease.stream for lease in after.leases.values() if lease.stream is not None]
+    tokens = [lease.resume_token for lease in after.leases.values()]
+    tokens += [waiter.request.resume_token for waiter in after.waiters.values()]
+    if len(tokens) != len(set(tokens)):
+        raise Violation("claims", "one request was granted, or waits, twice")
     if len(streams) != len(set(streams)) or not after.waiters.keys().isdisjoint(streams):
         raise Violation("streams", "two claims on one stream")
     if len(after.waiters) > after.policy.queue_bound:
         raise Violation("queue", "it is too long")
 
 
-def check_memory(devices: Iterable[Device], holders: Iterable[Holder]) -> None:
-    """The truth: what processes have loaded, and what those that may still use it believe to hold."""
+def check_learning(before: State, event: Event, after: State, record: Mapping[tuple[Workload, str], int]) -> None:
+    """A peak that is told counts, and what is on record is what the next request for the same counts with."""
+    if isinstance(event, events.Idle | events.Busy | events.Release) and event.peak:
+        lease = before.lease_on(event.stream)
+        heard = lease is not None and (lease.quarantine is None or isinstance(event, events.Release))
+        if lease is not None and lease.workload is not None and heard and lease.lease_id in before.leases:
+            known = after.peaks.get((lease.workload, lease.footprint), 0)
+            earlier = before.peaks.get((lease.workload, lease.footprint), 0)
+            if not event.peak <= known <= max(event.peak, earlier):
+                raise Violation("learning", f"{lease.tenant} used {event.peak}, {earlier} before: {known} was learned")
+    if isinstance(event, events.Acquire) and event.stream not in before.waiters:
+        granted = after.lease_on(event.stream)
+        if granted is not None and granted.lease_id not in before.leases and granted.workload is not None:
+            needed = record.get((granted.workload, granted.footprint), 0)
+            if granted.bytes < needed:
+                raise Violation("learning", f"{granted.tenant} was granted {granted.bytes}, and needs {needed}")
+        waiter = after.waiters.get(event.stream)
+        if waiter is not None and waiter.request.workload is not None:
+            for footprint in waiter.request.footprints:
+                if footprint.bytes < record.get((waiter.request.workload, footprint.name), 0):
+                    raise Violation("learning", f"{waiter.request.tenant} waits for {footprint.bytes}, and needs more")
+
+
+def check_claims(state: State, holders: Iterable[Holder]) -> None:
+    """No living process has a lease that it does not know of, so that nobody would ever release it."""
+    known = {holder.process: holder.request for holder in holders}
+    for lease in state.leases.values():
+        if lease.process not in known or (lease.quarantine is not None and lease.quarantine.released):
+            continue
+        request = known[lease.process]
+        if request is None or request.resume_token != lease.resume_token:
+            raise Violation("claims", f"{lease.lease_id} is held by {lease.tenant}, which has forgotten it")
+
+
+def check_memory(devices: Iterable[Device], holders: Iterable[Holder], parking_budget: int) -> None:
+    """The truth: what processes have loaded and parked, and what those that may still use it believe to hold."""
+    parked = sum(holder.parked for holder in holders)
+    if parked > parking_budget:
+        raise Violation("parked bytes", f"{parked} of {parking_budget}")
     for device in devices:
         loaded = believed = 0
         for holder in holders:

@@ -8,7 +8,7 @@ old when they arrive. Time and chance come from the seed alone, so that a failur
 from __future__ import annotations
 
 import heapq
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
@@ -16,15 +16,26 @@ from milimo_arbiter import core, effects, events
 from milimo_arbiter.plan import next_change
 from milimo_arbiter.simulation.fate import Fate
 from milimo_arbiter.simulation.holder import Holder
-from milimo_arbiter.simulation.laws import Violation, Waits, check_effects, check_memory, check_state
-from milimo_arbiter.state import Device, Policy, ProcessIdentity, Sample, State, restored
+from milimo_arbiter.simulation.laws import (
+    Violation,
+    Waits,
+    check_claims,
+    check_effects,
+    check_learning,
+    check_memory,
+    check_state,
+)
+from milimo_arbiter.simulation.program import Program
+from milimo_arbiter.simulation.report import Report
+from milimo_arbiter.simulation.words import in_words
+from milimo_arbiter.state import Device, Parking, Policy, ProcessIdentity, Sample, State, restored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from milimo_arbiter.effects import Effect, Reply
     from milimo_arbiter.events import Event
-    from milimo_arbiter.state import Lease
+    from milimo_arbiter.state import Lease, Workload
 
     Step = Callable[[State, Event, float], tuple[State, tuple[Effect, ...]]]
     # Hears of what happens: when, and what, in words.
@@ -42,6 +53,7 @@ POLICY: Final = Policy(
     context_bytes=0,
 )
 BUDGET: Final = 100
+PARKING_BUDGET: Final = 80
 HOLDERS: Final = 5
 # Longest stop of a process and longest absence of the arbiter, in seconds.
 LONGEST_PAUSE_S: Final = 40.0
@@ -53,23 +65,6 @@ LONGEST_WAIT_S: Final = (
     + LONGEST_ABSENCE_S
     + POLICY.grace_s
 )
-
-
-@dataclass(kw_only=True)
-class Report:
-    """What a run has seen."""
-
-    steps: int = 0
-    grants: int = 0
-    expired: int = 0
-    revoked: int = 0
-    resumed: int = 0
-    restarts: int = 0
-    deaths: int = 0
-    taken_back: int = 0
-    longest_wait_s: float = 0.0
-    seconds: float = 0.0
-    actions: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -101,10 +96,12 @@ class World:
             devices.append(Device(id="a:1", name="", total=BUDGET // 2, reserve=0, driver=driver))
         self.devices: Mapping[str, Device] = {device.id: device for device in devices}
         # None while the arbiter is down.
-        self.state: State | None = State(policy=POLICY, devices=self.devices)
+        self.state: State | None = State(policy=POLICY, devices=self.devices, parking_budget=PARKING_BUDGET)
         self.disk: dict[str, Lease] = {}
+        self.parked: dict[tuple[str, ProcessIdentity], Parking] = {}
         self.tokens: dict[str, int] = {}
         self.waits = Waits(LONGEST_WAIT_S)
+        self.peaks: dict[tuple[Workload, str], int] = {}
         self._wires: dict[int, _Wire] = {}
         self._streams = 0
         self._pids = 0
@@ -124,6 +121,12 @@ class World:
         for device in devices:
             if driver:
                 self.after(0.1, partial(self._measure, device.id))
+        # In every third of the worlds, in calm ones and others.
+        self.programs = (
+            [Program("a:0", chance=fate.random("program"), after=self.after, happen=self.happen)]
+            if seed % 3 == 1 and fate.strikes("program")
+            else []
+        )
         self._plan_disasters()
 
     def _tell(self, text: str) -> None:
@@ -148,6 +151,7 @@ class World:
         wire = _Wire(number=self._streams, holder=holder)
         self._wires[wire.number] = wire
         if self.state is None:
+            wire.cut = True
             self.after(self._delay(), lambda: self._broken(wire))
         else:
             self.tell(wire.number, first(wire.number))
@@ -196,6 +200,7 @@ class World:
             self._kill_arbiter("before it could save")
             return
         check_effects(before, self.state, done, self.tokens, self.now)
+        check_learning(before, event, self.state, self.peaks)
         for effect in done:
             if isinstance(effect, effects.Save):
                 self.disk[effect.lease.lease_id] = effect.lease
@@ -203,6 +208,12 @@ class World:
                 self.tokens[effect.lease.device] = max(last, effect.lease.fencing_token)
             elif isinstance(effect, effects.Forget):
                 del self.disk[effect.lease_id]
+            elif isinstance(effect, effects.Learn):
+                self.peaks[effect.peak.workload, effect.peak.footprint] = effect.peak.bytes
+            elif isinstance(effect, effects.SaveParking):
+                self.parked[effect.parking.tenant, effect.parking.process] = effect.parking
+            elif isinstance(effect, effects.ForgetParking):
+                del self.parked[effect.parking.tenant, effect.parking.process]
         if not self._calm and self.fate.strikes("crash before sending", 0.0005):
             self._kill_arbiter("after it has saved, before it could send")
             return
@@ -212,7 +223,8 @@ class World:
         if due is not None and not self.now < self._next_tick <= due:
             self._next_tick = due
             self.after(due - self.now, lambda: self.happen(events.Tick()))
-        check_state(before, self.state, self.disk)
+        check_state(before, self.state, self.disk, self.parked)
+        check_claims(self.state, self.holders)
         self.waits.check(self.state, self.now)
 
     def _tell_step(self, event: Event, done: tuple[Effect, ...]) -> None:
@@ -227,7 +239,7 @@ class World:
                 case _:
                     pass
         if results or not quiet:
-            self._tell("\n               ".join((_in_words(event), *results)))
+            self._tell("\n               ".join((in_words(event), *results)))
 
     def _perform(self, effect: Effect) -> None:
         match effect:
@@ -241,12 +253,10 @@ class World:
                     heard = isinstance(effect, effects.Refuse)
                     self.after(wire.down - self.now, lambda: self._closed(wire, heard))
             case effects.Decided():
-                self.report.actions.add(effect.action)
-                self.report.grants += effect.action == "granted"
-                self.report.expired += effect.action == "expired"
-                self.report.revoked += effect.action == "revoked"
-                self.report.resumed += effect.action == "resumed"
-                self.report.taken_back += effect.action == "taken_back"
+                self.report.count(effect)
+            case effects.Evict():
+                for program in self.programs:
+                    program.evict()
             case _:
                 pass
 
@@ -278,11 +288,24 @@ class World:
 
     def _start_arbiter(self) -> None:
         self._tell("the arbiter starts again")
-        self.state = restored(POLICY, self.devices, dict(self.disk), dict(self.tokens), self.now)
+        self.state = restored(
+            POLICY,
+            self.devices,
+            dict(self.disk),
+            dict(self.tokens),
+            self.now,
+            parked=dict(self.parked),
+            parking_budget=PARKING_BUDGET,
+            peaks=dict(self.peaks),
+        )
+        self.state = replace(self.state, externals={one.name: one.seen() for one in self.programs})
         alive = {holder.process for holder in self.holders}
         for lease in list(self.disk.values()):
             if lease.process is not None and lease.process not in alive:
                 self.happen(events.ProcessGone(process=lease.process))
+        for _, process in list(self.parked):
+            if process not in alive:
+                self.happen(events.ProcessGone(process=process))
 
     def _measure(self, device_id: str) -> None:
         """The driver is read now, and the reading arrives later."""
@@ -290,6 +313,7 @@ class World:
             holder.process: holder.memory for holder in self.holders if holder.memory and holder.device == device_id
         }
         strangers = self._drivers.choice([0, 0, 3, 8]) if self.devices[device_id].reserve else 0
+        strangers += sum(program.bytes for program in self.programs if program.device == device_id)
         sample = Sample(at=self.now, used=sum(used.values()) + strangers, by_process=used)
         self.after(self._delay(), lambda: self.happen(events.Sampled(device=device_id, sample=sample)))
         self.after(self._drivers.uniform(0.05, 1.0), lambda: self._measure(device_id))
@@ -342,24 +366,10 @@ class World:
         for self.report.steps in range(1, steps + 1):
             self.now, _, action = heapq.heappop(self._heap)
             action()
-            check_memory(devices, self.holders)
+            check_memory(devices, self.holders, PARKING_BUDGET)
         self.report.seconds = self.now
         self.report.longest_wait_s = self.waits.longest_s
         return self.report
-
-
-def _in_words(event: Event) -> str:
-    """An event on one line."""
-    match event:
-        case events.Acquire(stream=stream, request=request):
-            sizes = " or ".join(str(footprint.bytes) for footprint in request.footprints)
-            return f"{request.tenant} asks on stream {stream} for {sizes}, {request.priority.name} priority"
-        case events.Resume(stream=stream, tenant=tenant, resume_token=token):
-            return f"{tenant} takes its lease up again on stream {stream} with token {token}"
-        case events.ProcessGone(process=process):
-            return f"process {process.pid} has ended"
-        case _:
-            return str(event)
 
 
 def simulate(seed: int, steps: int, step: Step = core.step) -> Report:

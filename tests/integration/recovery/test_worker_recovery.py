@@ -14,7 +14,7 @@ import pytest
 from milimo.v1 import image_pb2, image_pb2_grpc, jobs_pb2, worker_pb2, worker_pb2_grpc
 from milimo_runtime.answered import recall, remember
 from milimo_runtime.errors import NotFound
-from milimo_runtime.jobs import JobState
+from milimo_runtime.jobs import JobState, Notice
 from milimo_runtime.lease import acquire
 from milimo_runtime.lease_terms import Claim, Grade
 from milimo_runtime.process_lock import AlreadyRuns, process_lock
@@ -303,6 +303,26 @@ async def test_jobs_that_nobody_goes_on_with_end(studio: Studio, relay: JobRelay
     watching = watch(relay, retried.id)
     await watching.end()
     assert watching.sequences == [event.sequence for event in whole(studio.store, retried.id)]
+
+
+async def test_a_step_that_runs_out_of_memory_is_done_once_more(studio: Studio, relay: JobRelay) -> None:
+    job_id = await studio.submit("one", "two", short="two")
+    watching = watch(relay, job_id)
+    await watching.end()
+    events = whole(studio.store, job_id)
+    assert studio.diary() == ["one 1", "two 1", "two 1"]
+    assert [event.body.code for event in events if isinstance(event.body, Notice)] == ["OUT_OF_MEMORY"]
+    assert all(earlier <= later for earlier, later in itertools.pairwise(watching.fractions))
+
+    job_id = await studio.submit("three", exhaust="three")
+    await watch(relay, job_id).end()
+    whole(studio.store, job_id, end=JobState.FAILED)
+    failure = studio.store.get(job_id).failure
+    assert failure is not None
+    assert failure.code == grpc.StatusCode.RESOURCE_EXHAUSTED.value[0]
+    assert failure.details[0]["reason"] == "OUT_OF_MEMORY"
+    assert "On cpu:0: image" in failure.message
+    assert studio.diary()[3:] == ["three 1", "three 1"]
 
 
 @ONLY_SQLITE

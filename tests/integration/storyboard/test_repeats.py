@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 ELSEWHERE = {
     ("ImageService", "GenerateImage"),
     ("ImageService", "SubmitImage"),
+    ("ImageService", "Inpaint"),
+    ("ImageService", "SubmitInpaint"),
     ("MemoryArbiter", "ReclaimMemory"),
     ("MemoryArbiter", "RevokeLease"),
     ("VideoService", "GenerateVideo"),

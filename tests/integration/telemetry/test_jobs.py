@@ -255,6 +255,7 @@ async def test_metrics_have_values_and_logs_name_trace_and_job(studio: Studio, c
     assert levels() == {
         "milimo.memory.budget": [1_000],
         "milimo.memory.granted": [FOOTPRINT + 300],
+        "milimo.memory.parked": [0],
         "milimo.memory.quarantined": [0],
         "milimo.memory.external": [0],
         "milimo.memory.measured": [250],

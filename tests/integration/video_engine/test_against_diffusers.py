@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from milimo_video.request import PipelineOverride
 
 from .tiny import SMALL, START, frames_of, picture, run
 
@@ -58,7 +59,14 @@ def by_hand(root: Path, request: VideoRequest) -> tuple[NDArray[np.uint8], NDArr
     if request.conditions:
         parts = {name: part for name, part in pipe.components.items() if name not in pipe._optional_components}
         pipe = LTX2ConditionPipeline(**parts)
-        given["conditions"] = [LTX2VideoCondition(frames=picture(), index=0, strength=request.conditions[0].strength)]
+        given["conditions"] = [
+            LTX2VideoCondition(
+                frames=picture(),
+                index=0 if condition.frame_index == 0 else (condition.frame_index - 1) // 8 + 1,
+                strength=condition.strength,
+            )
+            for condition in request.conditions
+        ]
     pipe.set_progress_bar_config(disable=True)
 
     width, height, frames = request.width, request.height, request.num_frames
@@ -109,8 +117,11 @@ def by_hand(root: Path, request: VideoRequest) -> tuple[NDArray[np.uint8], NDArr
         replace(SMALL, fps=48, prompt="wide shot, rain", num_frames=33),
         replace(SMALL, conditions=(START,)),
         replace(SMALL, conditions=(replace(START, strength=0.6),)),
+        # At frames where diffusers can place them too.
+        replace(SMALL, conditions=(START, replace(START, frame_index=9)), pipeline_override=PipelineOverride.TI2VID),
+        replace(SMALL, conditions=(replace(START, frame_index=1), replace(START, frame_index=9, strength=0.7))),
     ],
-    ids=["small", "121 frames", "48 fps", "image", "weak image"],
+    ids=["small", "121 frames", "48 fps", "image", "weak image", "second image", "keyframes"],
 )
 def test_frames_and_sound_equal_those_of_diffusers(root: Path, models: VideoModels, request_: VideoRequest) -> None:
     frames, sound = frames_of(models, request_)

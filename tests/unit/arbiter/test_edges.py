@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -159,6 +160,25 @@ async def test_the_end_of_a_process_is_told_once() -> None:
     watch.watch(process)
     assert await gone.get() == process, "one that has ended before is told, too"
     assert gone.empty()
+    watch.close()
+
+
+async def test_only_the_very_process_is_killed() -> None:
+    gone: asyncio.Queue[ProcessIdentity] = asyncio.Queue()
+    watch = ProcessWatch(gone.put_nowait)
+    with sleeper() as child:
+        ticks = start_ticks(child.pid)
+        assert ticks is not None
+        process = ProcessIdentity(pid=child.pid, start_ticks=ticks, pid_namespace=pid_namespace())
+        assert not watch.kill(process), "nobody has made sure who it is"
+        watch.watch(process)
+        assert not watch.kill(replace(process, start_ticks=ticks - 1))
+        assert child.poll() is None
+        assert watch.kill(process)
+        async with asyncio.timeout(10):
+            assert await gone.get() == process
+        assert child.wait() == -signal.SIGKILL
+    assert not watch.kill(process)
     watch.close()
 
 

@@ -138,6 +138,12 @@ def test_3_2_a_grant_to_a_waiter_that_has_gone_is_taken_back() -> None:
     assert scene.decided()[0] == "taken_back"
 
 
+def test_3_3_a_grant_that_needed_no_wait_may_be_in_use_already() -> None:
+    scene = Scene().acquire(1, "video", 60, pid=1).do(events.StreamEnded(stream=1)).acquire(2, "image", 50)
+    assert scene.tenants() == {"video"}
+    assert scene.do(events.Tick(), 12.0).lease("video").phase is Phase.QUARANTINED
+
+
 def test_3_3_a_lost_holder_keeps_its_bytes_until_the_ttl_ends() -> None:
     scene = Scene().hold(1, "video", 60, pid=1).acquire(2, "image", 50).do(events.StreamEnded(stream=1), 1.0)
     assert scene.tenants() == {"video"}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from milimo_arbiter import effects, events
 from milimo_arbiter.plan import next_change
+from milimo_arbiter.queue import in_order
 from milimo_arbiter.state import (
     Device,
     Footprint,
     Phase,
+    ProcessIdentity,
     Request,
     State,
 )
@@ -48,10 +52,12 @@ def test_0_2_an_expired_lease_is_quarantined_and_a_late_heartbeat_does_not_reviv
 
 
 def test_0_2_an_offer_that_nobody_answers_is_free_again() -> None:
-    scene = Scene().acquire(1, "video", 60).acquire(2, "image", 50)
+    scene = Scene().hold(1, "sam", 60).acquire(2, "video", 60).acquire(3, "image", 50)
+    scene.do(events.Release(stream=1))
+    assert not scene.lease("video").confirmed
     scene.do(events.Tick(), 12.0)
     assert scene.tenants() == {"image"}
-    assert 1 in scene.closed()
+    assert scene.closed() == [2]
 
 
 @pytest.mark.parametrize(("somebody_waits", "lost"), [(True, True), (False, False)])
@@ -63,6 +69,45 @@ def test_0_3_a_missed_deadline_costs_the_lease_only_if_somebody_waits(somebody_w
     scene.beat(1, at=9.0).do(events.Tick(), 10.0)
     assert (scene.lease("video").phase is Phase.QUARANTINED) is lost
     assert scene.lease("video").reclaim is None
+
+
+def late_holder(kill_after_s: float | None) -> Scene:
+    """A holder that was asked at 0, let its 10 seconds pass and lost its lease while somebody waits."""
+    scene = Scene()
+    scene.state = replace(scene.state, policy=replace(POLICY, kill_after_s=kill_after_s))
+    scene.hold(1, "video", 60, pid=1, idle=True).acquire(2, "image", 50)
+    return scene.do(events.Tick(), 10.0)
+
+
+def killed(scene: Scene) -> list[ProcessIdentity]:
+    return [one.process for one in scene.done if isinstance(one, effects.Kill)]
+
+
+def test_0_4_a_late_holder_that_does_not_release_either_is_killed_once() -> None:
+    scene = late_holder(5.0)
+    assert scene.decided() == ["revoked"]
+    assert next_change(scene.state, 10.0) == 15.0
+    assert killed(scene.do(events.Tick(), 14.9)) == []
+    assert killed(scene.do(events.Tick(), 15.0)) == [process(1)]
+    assert killed(scene.do(events.Tick(), 30.0)) == []
+    assert scene.tenants() == {"video"}, "its memory counts until it is gone"
+    assert scene.do(events.ProcessGone(process=process(1))).tenants() == {"image"}
+
+
+@pytest.mark.parametrize("kill_after_s", [None, 5.0])
+def test_0_4_nobody_is_killed_who_releases_or_where_it_is_not_configured(kill_after_s: float | None) -> None:
+    scene = late_holder(kill_after_s)
+    if kill_after_s is not None:
+        scene.with_driver().do(events.Release(stream=1), 14.0)
+        assert scene.lease("video").phase is Phase.QUARANTINED
+    assert killed(scene.do(events.Tick(), 100.0)) == []
+
+
+def test_0_4_an_operators_revocation_kills_nobody() -> None:
+    scene = Scene()
+    scene.state = replace(scene.state, policy=replace(POLICY, kill_after_s=5.0))
+    scene.hold(1, "video", 60, pid=1).do(events.Revoke(lease_id="a-0-1", reason=""))
+    assert killed(scene.do(events.Tick(), 100.0)) == []
 
 
 # 1: asking
@@ -148,6 +193,34 @@ def test_1_7_a_lost_lease_stays_lost_but_can_be_released() -> None:
     scene.do(events.Release(stream=2))
     assert scene.tenants() == set()
     assert scene.sent(2) == [effects.Released()]
+
+
+def test_1_9_a_repeated_request_finds_what_it_was_granted_and_another_process_does_not() -> None:
+    scene = Scene().acquire(1, "video", 60, pid=1)
+    lease = scene.lease("video")
+    assert lease.confirmed, "the answer to the request itself is no mere offer"
+    restart(scene, 1.0).acquire(2, "video", 60, pid=1, at=2.0)
+    (granted,) = scene.sent(2)
+    assert isinstance(granted, effects.Granted)
+    assert (granted.lease.fencing_token, granted.lease.expires_at) == (lease.fencing_token, 14.0)
+    before = scene.state
+    assert scene.acquire(3, "video", 60, pid=2).refused() == [effects.Refusal.RESUME_TOKEN_FOREIGN]
+    assert scene.state == before
+
+
+def test_1_9_a_repeated_request_does_not_revive_what_was_lost_meanwhile() -> None:
+    scene = Scene().acquire(1, "video", 60, pid=1).do(events.StreamEnded(stream=1)).do(events.Tick(), 12.0)
+    scene.acquire(2, "video", 60, pid=1, at=13.0)
+    assert scene.sent(2) == [effects.Revoked(reason="it was not renewed in time")]
+    assert scene.do(events.Release(stream=2)).tenants() == set()
+
+
+def test_1_10_a_repeated_request_keeps_its_place() -> None:
+    scene = Scene().hold(1, "video", 60).acquire(2, "image", 50, at=1.0).acquire(3, "sam", 50, at=2.0)
+    scene.acquire(4, "image", 50, at=3.0)
+    assert scene.sent(4) == [effects.Queued(position=1, reason="video is busy on job job of video")]
+    assert scene.closed() == [2]
+    assert [(one.stream, one.since) for one in in_order(scene.state)] == [(4, 1.0), (3, 2.0)]
 
 
 def test_1_8_a_holder_that_comes_back_keeps_token_and_wish_and_its_old_stream_is_closed() -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from milimo_arbiter import core, events, memory, plan, transition
-from milimo_arbiter.simulation import LONGEST_WAIT_S, Violation, simulate
+from milimo_arbiter import admission, core, events, learning, memory, parking, plan, transition
+from milimo_arbiter import state as state_module
+from milimo_arbiter.simulation import LONGEST_WAIT_S, Violation, simulate, world
 from milimo_arbiter.simulation.__main__ import main, schedule
 from milimo_arbiter.simulation.shrink import attempt, shrunk
 from milimo_arbiter.state import Quarantine, Sample, State
@@ -40,6 +41,9 @@ def test_100_000_random_steps_hold_all_laws() -> None:
         "revoked",
         "freed",
         "taken_back",
+        "parked",
+        "not_parked",
+        "evict_requested",
     }, "a schedule that never gets into trouble proves nothing"
     assert sum(report.grants for report in reports) > 500
     assert sum(report.restarts for report in reports) > 20
@@ -53,16 +57,16 @@ def test_a_seed_repeats_its_world() -> None:
 @pytest.mark.parametrize("law", ["granted bytes", "fencing"])
 def test_a_schedule_that_breaks_a_law_is_shrunk_to_what_it_takes(law: str, monkeypatch: pytest.MonkeyPatch) -> None:
     (overcommit if law == "granted bytes" else reuse_tokens)(monkeypatch)
-    failure = attempt(0, 5_000)
+    failure = attempt(2, 5_000)
     assert failure is not None
     assert failure.law == law
     least = shrunk(failure)
     assert least.law == law
     assert least.steps <= failure.steps
     assert len(least.troubles) < min(4, len(failure.troubles))
-    assert attempt(0, least.steps, keep=least.troubles) == least
+    assert attempt(2, least.steps, keep=least.troubles) == least
     for trouble in least.troubles:
-        other = attempt(0, least.steps, keep=set(least.troubles) - {trouble})
+        other = attempt(2, least.steps, keep=set(least.troubles) - {trouble})
         assert other is None or other.law != law, "none of what is left can be left out"
     assert any("granted" in line for line in schedule(least))
 
@@ -138,6 +142,28 @@ def keep_dead_offers(patch: pytest.MonkeyPatch) -> None:
 
     original = core._lose_stream
     patch.setattr(core, "_lose_stream", lose_stream)
+
+
+def take_back_what_is_held(patch: pytest.MonkeyPatch) -> None:
+    """A lease that was granted at once, and is used already, counts as an offer that nobody has answered."""
+
+    def grant(self: Transition, what: plan.Grant) -> None:
+        original(self, what)
+        lease = next(one for one in self.state.leases.values() if one.stream == what.waiter.stream)
+        self.put(replace(lease, confirmed=False))
+
+    original = transition.Transition.grant
+    patch.setattr(transition.Transition, "grant", grant)
+
+
+def forget_repeats(patch: pytest.MonkeyPatch) -> None:
+    """A request that is repeated, since its answer was lost, counts as another one."""
+    patch.setattr(admission, "_lease_of", lambda state, token: None)
+
+
+def wait_twice(patch: pytest.MonkeyPatch) -> None:
+    """A request that is repeated waits in two places."""
+    patch.setattr(admission, "_is_same", lambda one, other: False)
 
 
 def no_grace(patch: pytest.MonkeyPatch) -> None:
@@ -218,6 +244,52 @@ def count_the_same_memory_twice(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(plan, "room", room)
 
 
+def park_what_others_have(patch: pytest.MonkeyPatch) -> None:
+    """Host memory is lent twice: each tenant's own parked weights are all that is looked at."""
+    patch.setattr(parking, "parking_room", lambda state, key: state.parking_budget)
+
+
+def forget_who_parks(patch: pytest.MonkeyPatch) -> None:
+    """An arbiter that has restarted knows nothing of what is parked."""
+
+    def restored(*known: Any, parked: object, **more: Any) -> State:
+        return original(*known, parked={}, **more)
+
+    original = state_module.restored
+    patch.setattr(world, "restored", restored)
+
+
+def keep_to_what_is_configured(patch: pytest.MonkeyPatch) -> None:
+    """What was measured is never used."""
+    patch.setattr(admission, "with_peaks", lambda state, request: request)
+
+
+def learn_the_least(patch: pytest.MonkeyPatch) -> None:
+    """One turn that needed little is taken for all of its kind to come, one that needed more is not."""
+
+    def learn(change: Transition, lease: Lease, measured: int) -> None:
+        known = change.state.peaks.get((lease.workload, lease.footprint)) if lease.workload else None
+        original(change, lease, measured if known is None else min(known, measured))
+
+    original = learning.learn
+    patch.setattr(core, "learn", learn)
+
+
+def overlook_programs(patch: pytest.MonkeyPatch) -> None:
+    """What programs hold that are no tenants is lent."""
+
+    def room(state: State, device_id: str, claim: Waiter) -> int:
+        return original(replace(state, externals={}), device_id, claim)
+
+    original = memory.room
+    patch.setattr(plan, "room", room)
+
+
+def never_ask_programs(patch: pytest.MonkeyPatch) -> None:
+    """A program that is no tenant keeps what it has."""
+    patch.setattr(plan, "_programs", lambda state, device, evicts, now: ())
+
+
 MUTANTS = (
     overcommit,
     revive,
@@ -225,6 +297,9 @@ MUTANTS = (
     forget_quarantine,
     free_lost_streams,
     keep_dead_offers,
+    take_back_what_is_held,
+    forget_repeats,
+    wait_twice,
     no_grace,
     believe_stale_samples,
     believe_samples_of_holders_that_may_load,
@@ -232,6 +307,12 @@ MUTANTS = (
     ignore_the_dead,
     never_ask_the_busy,
     count_the_same_memory_twice,
+    park_what_others_have,
+    forget_who_parks,
+    keep_to_what_is_configured,
+    learn_the_least,
+    overlook_programs,
+    never_ask_programs,
 )
 
 
@@ -244,5 +325,5 @@ def test_the_world_notices_a_broken_arbiter(mutate: Mutation, monkeypatch: pytes
 
 def simulate_many() -> None:
     """Until something is wrong, or for longer than any known defect could hide."""
-    for seed in [*range(4), *range(7, 160, 4)]:
-        simulate(seed, 20_000, core.step)
+    for seed in range(60):
+        simulate(seed, 10_000, core.step)

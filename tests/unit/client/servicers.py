@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import grpc
 from google.api import httpbody_pb2
+from google.protobuf import duration_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from milimo.v1 import (
     arbiter_pb2,
@@ -242,12 +243,41 @@ class Models(models_pb2_grpc.ModelServiceServicer):
 class Arbiter(arbiter_pb2_grpc.MemoryArbiterServicer):
     def __init__(self, studio: Studio) -> None:
         self.studio = studio
+        lease = arbiter_pb2.LeaseStatus(footprint="bf16", device="cpu:0", granted_bytes=1024**2)
+        self.leases = [
+            arbiter_pb2.LeaseStatus(
+                lease_id=f"lease-{number}", tenant=tenant, state=arbiter_pb2.LEASE_STATE_BUSY, job_id="j"
+            )
+            for number, tenant in enumerate(("video", "image", "image"))
+        ]
+        for one in self.leases:
+            one.MergeFrom(lease)
 
     def status(self) -> arbiter_pb2.ArbiterStatus:
         return arbiter_pb2.ArbiterStatus(
-            devices=[arbiter_pb2.DeviceStatus(device="cpu:0", name="a processor", total_bytes=1024**3)],
-            leases=[arbiter_pb2.LeaseStatus(tenant="video", footprint="bf16", state=arbiter_pb2.LEASE_STATE_BUSY)],
-            queue=[arbiter_pb2.WaitingRequest(tenant="image", position=1, reason="video is busy")],
+            devices=[
+                arbiter_pb2.DeviceStatus(
+                    device="cpu:0",
+                    name="a processor",
+                    total_bytes=1024**3,
+                    granted_bytes=3 * 1024**2,
+                    measured_bytes=2 * 1024**2,
+                    quarantined_bytes=1024**2,
+                )
+            ],
+            parking_budget_bytes=4 * 1024**2,
+            parked_bytes=1024**2,
+            leases=self.leases,
+            externals=[arbiter_pb2.ExternalStatus(name="ollama", device="cpu:0", problem="it does not answer")],
+            queue=[
+                arbiter_pb2.WaitingRequest(
+                    tenant="image",
+                    position=1,
+                    reason="video is busy",
+                    eta=duration_pb2.Duration(seconds=90),
+                    min_bytes=1024**2,
+                )
+            ],
             decisions=[
                 arbiter_pb2.Decision(action="granted", tenant="video", bytes=1024**2, reason=f"number {number}")
                 for number in range(20)
@@ -262,6 +292,17 @@ class Arbiter(arbiter_pb2_grpc.MemoryArbiterServicer):
         self.studio.record("WatchStatus", request, context)
         for _ in range(2):
             yield arbiter_pb2.WatchStatusResponse(status=self.status())
+
+    def ReclaimMemory(self, request: Any, context: Any) -> Any:
+        self.studio.record("ReclaimMemory", request, context)
+        if request.device not in ("", "cpu:0", "mps:0"):
+            abort(context, NotFound("device", request.device, field="device"))
+        return arbiter_pb2.ReclaimMemoryResponse(leases=[] if request.device == "mps:0" else self.leases[:1])
+
+    def RevokeLease(self, request: Any, context: Any) -> Any:
+        self.studio.record("RevokeLease", request, context)
+        (lease,) = (one for one in self.leases if one.lease_id == request.lease_id)
+        return arbiter_pb2.RevokeLeaseResponse(lease=lease)
 
 
 class Health(health_pb2_grpc.HealthServicer):

@@ -12,6 +12,7 @@ import grpc
 import pytest
 import typer
 from milimo.cli import build_app, group
+from milimo.cli_gpu import size_of
 from milimo.cli_reference import commands, reference
 from milimo.probes import PROCESSES
 from milimo.v1 import jobs_pb2
@@ -122,10 +123,63 @@ def test_memory(milimo: Callable[..., Any]) -> None:
     done = milimo("gpu", "status", "--decisions", 3)
     assert "cpu:0\ta processor\t1.0 GiB" in done.stdout
     assert "1\timage" in done.stdout
+    assert "3.0 MiB\t2.0 MiB\t1.0 MiB" in done.stdout
+    assert "parked weights: 1.0 MiB of 4.0 MiB host memory" in done.stdout
+    assert "lease-0\tvideo\tbf16\tcpu:0\t1.0 MiB\t?\t0 bytes\tbusy\tj\t0" in done.stdout
+    assert "1.0 MiB\t1 min 30 s\tvideo is busy" in done.stdout
+    assert "ollama\tcpu:0\t?\tit does not answer" in done.stdout
     assert [f"number {number}" in done.stdout for number in (16, 17, 19)] == [False, True, True]
     assert "number" not in milimo("gpu", "status", "--decisions", 0).stdout
-    lines = milimo("gpu", "status", "--watch", "--json").stdout.splitlines()
+    lines = milimo("gpu", "watch", "--json").stdout.splitlines()
     assert [len(json.loads(line)["decisions"]) for line in lines] == [20, 20]
+    assert milimo("gpu", "watch").stdout.count("cpu:0\ta processor") == 2
+
+
+def test_taking_memory_back(milimo: Callable[..., Any], studio: Studio) -> None:
+    done = milimo("gpu", "reclaim", "--device", "cpu:0", "--bytes", "1.5GiB")
+    assert (done.exit_code, done.stderr) == (0, "asked for 1.0 MiB\n")
+    asked = studio.requests["ReclaimMemory"][-1]
+    assert (asked.device, asked.bytes) == ("cpu:0", 3 * 1024**3 // 2)
+    assert "lease-0" in done.stdout
+    assert len(json.loads(milimo("gpu", "reclaim", "--json").stdout)["leases"]) == 1
+    asked = studio.requests["ReclaimMemory"][-1]
+    assert (asked.device, asked.bytes) == ("", 0)
+    assert milimo("gpu", "reclaim", "--device", "mps:0").stderr == "nothing is idle there: nobody was asked\n"
+    unknown = milimo("gpu", "reclaim", "--device", "cuda:7")
+    assert unknown.exit_code == 3
+    assert "cuda:7" in unknown.stderr
+
+
+@pytest.mark.parametrize("size", ["", "much", "-1", "0", "0.1", "1 parsec", "1e3", "9999999999TB"])
+def test_sizes_that_are_none(milimo: Callable[..., Any], studio: Studio, size: str) -> None:
+    refused = milimo("gpu", "reclaim", f"--bytes={size}")
+    assert refused.exit_code == 2
+    assert "--bytes" in refused.stderr
+    assert "ReclaimMemory" not in studio.requests
+
+
+@pytest.mark.parametrize(
+    ("text", "size"), [("1", 1), ("20GB", 20 * 10**9), ("512 MiB", 2**29), ("2.5k", 2_500), ("1t", 10**12)]
+)
+def test_sizes(text: str, size: int) -> None:
+    assert size_of(text) == size
+
+
+def test_revoking(milimo: Callable[..., Any], studio: Studio) -> None:
+    refused = milimo("gpu", "revoke", "video")
+    assert refused.exit_code == 2
+    assert "--yes" in refused.stderr
+    assert milimo("gpu", "revoke", "nobody", "--yes").exit_code == 3
+    several = milimo("gpu", "revoke", "image", "--yes")
+    assert several.exit_code == 2
+    assert "lease-1, lease-2" in several.stderr
+    assert "RevokeLease" not in studio.requests
+    done = milimo("gpu", "revoke", "video", "--yes", "--reason", "a fan is broken")
+    assert done.exit_code == 0
+    asked = studio.requests["RevokeLease"][-1]
+    assert (asked.lease_id, asked.reason) == ("lease-0", "a fan is broken")
+    answer = json.loads(milimo("gpu", "revoke", "lease-2", "--yes", "--json").stdout)
+    assert answer["lease"]["lease_id"] == "lease-2"
 
 
 def test_models(milimo: Callable[..., Any]) -> None:

@@ -160,6 +160,8 @@ class Acquire(_message.Message):
     JOB_ID_FIELD_NUMBER: _builtins.int
     RESUME_TOKEN_FIELD_NUMBER: _builtins.int
     PROCESS_FIELD_NUMBER: _builtins.int
+    ACQUIRE_ID_FIELD_NUMBER: _builtins.int
+    WORKLOAD_FIELD_NUMBER: _builtins.int
     tenant: _builtins.str
     """Who asks: one per model and process, such as "video". Lower case, digits and dashes."""
     priority: _common_pb2.Priority.ValueType
@@ -168,6 +170,10 @@ class Acquire(_message.Message):
     """The job that caused the request, for the queue's readers."""
     resume_token: _builtins.str
     """From an earlier grant: keeps that lease instead of asking for a new one."""
+    acquire_id: _builtins.str
+    """Chosen by the client, hard to guess; the same in each repeat of this request, until an answer has come: a repeat
+    finds the grant that an earlier one was given, or its place in the queue. It becomes the resume token.
+    """
     @_builtins.property
     def footprints(self) -> _containers.RepeatedCompositeFieldContainer[Global___Footprint]:
         """Grades in order of preference. The first that fits is granted."""
@@ -180,6 +186,10 @@ class Acquire(_message.Message):
     def process(self) -> Global___ProcessIdentity:
         """The process that will hold the memory."""
 
+    @_builtins.property
+    def workload(self) -> Global___Workload:
+        """What the first turn will compute: peaks that were measured for the same replace the bytes of the footprints."""
+
     def __init__(
         self,
         *,
@@ -190,14 +200,47 @@ class Acquire(_message.Message):
         job_id: _builtins.str = ...,
         resume_token: _builtins.str = ...,
         process: Global___ProcessIdentity | None = ...,
+        acquire_id: _builtins.str = ...,
+        workload: Global___Workload | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["min_hold", b"min_hold", "process", b"process"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["min_hold", b"min_hold", "process", b"process", "workload", b"workload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["footprints", b"footprints", "job_id", b"job_id", "min_hold", b"min_hold", "priority", b"priority", "process", b"process", "resume_token", b"resume_token", "tenant", b"tenant"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["acquire_id", b"acquire_id", "footprints", b"footprints", "job_id", b"job_id", "min_hold", b"min_hold", "priority", b"priority", "process", b"process", "resume_token", b"resume_token", "tenant", b"tenant", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Acquire: _TypeAlias = Acquire  # noqa: Y015
+
+@_typing.final
+class Workload(_message.Message):
+    """What a turn computes, as far as its peak memory depends on it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_FIELD_NUMBER: _builtins.int
+    WIDTH_FIELD_NUMBER: _builtins.int
+    HEIGHT_FIELD_NUMBER: _builtins.int
+    FRAMES_FIELD_NUMBER: _builtins.int
+    model: _builtins.str
+    """Such as "ltx2". Empty: nothing is learned."""
+    width: _builtins.int
+    height: _builtins.int
+    frames: _builtins.int
+    def __init__(
+        self,
+        *,
+        model: _builtins.str = ...,
+        width: _builtins.int = ...,
+        height: _builtins.int = ...,
+        frames: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["frames", b"frames", "height", b"height", "model", b"model", "width", b"width"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Workload: _TypeAlias = Workload  # noqa: Y015
 
 @_typing.final
 class ProcessIdentity(_message.Message):
@@ -288,12 +331,17 @@ Global___Shrink: _TypeAlias = Shrink  # noqa: Y015
 class Idle(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    PEAK_BYTES_FIELD_NUMBER: _builtins.int
+    peak_bytes: _builtins.int
+    """Peak bytes that were measured in the turn that ends; 0: not measured."""
     def __init__(
         self,
+        *,
+        peak_bytes: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["peak_bytes", b"peak_bytes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -305,19 +353,29 @@ class Busy(_message.Message):
 
     JOB_ID_FIELD_NUMBER: _builtins.int
     WAITING_JOBS_FIELD_NUMBER: _builtins.int
+    PEAK_BYTES_FIELD_NUMBER: _builtins.int
+    WORKLOAD_FIELD_NUMBER: _builtins.int
     job_id: _builtins.str
     """The job whose turn it is. A second `busy` with another job begins a new turn."""
     waiting_jobs: _builtins.int
     """Jobs of this tenant that wait behind this one."""
+    peak_bytes: _builtins.int
+    """Peak bytes that were measured in the turn that ends by this one; 0: not measured, or there was none."""
+    @_builtins.property
+    def workload(self) -> Global___Workload:
+        """What this turn computes. Absent: as before."""
+
     def __init__(
         self,
         *,
         job_id: _builtins.str = ...,
         waiting_jobs: _builtins.int = ...,
+        peak_bytes: _builtins.int = ...,
+        workload: Global___Workload | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["workload", b"workload"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "waiting_jobs", b"waiting_jobs"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["job_id", b"job_id", "peak_bytes", b"peak_bytes", "waiting_jobs", b"waiting_jobs", "workload", b"workload"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -329,7 +387,7 @@ class Release(_message.Message):
 
     PEAK_BYTES_FIELD_NUMBER: _builtins.int
     peak_bytes: _builtins.int
-    """Peak bytes that were measured under this lease; teaches the arbiter the real footprint. 0: not measured."""
+    """Peak bytes that were measured in the last turn; 0: not measured, or told before."""
     def __init__(
         self,
         *,
@@ -349,7 +407,9 @@ class Park(_message.Message):
 
     BYTES_FIELD_NUMBER: _builtins.int
     bytes: _builtins.int
-    """Bytes of host memory wanted for parked weights; 0 gives all of them back."""
+    """Bytes of host memory wanted for parked weights, for all that this tenant of this process keeps there; 0 gives all of
+    them back. They outlive the lease, and end with the process.
+    """
     def __init__(
         self,
         *,
@@ -587,7 +647,9 @@ class Parked(_message.Message):
 
     BYTES_FIELD_NUMBER: _builtins.int
     bytes: _builtins.int
-    """Bytes of host memory that were granted, at most what was asked for."""
+    """Bytes of host memory that are the tenant's from now on: what was asked for, or, where that is not free, what it had
+    before if that is less.
+    """
     def __init__(
         self,
         *,
@@ -682,6 +744,7 @@ class ArbiterStatus(_message.Message):
     PARKING_BUDGET_BYTES_FIELD_NUMBER: _builtins.int
     PARKED_BYTES_FIELD_NUMBER: _builtins.int
     GRACE_UNTIL_FIELD_NUMBER: _builtins.int
+    EXTERNALS_FIELD_NUMBER: _builtins.int
     parking_budget_bytes: _builtins.int
     """Host memory for parked weights."""
     parked_bytes: _builtins.int
@@ -701,6 +764,10 @@ class ArbiterStatus(_message.Message):
     def grace_until(self) -> _timestamp_pb2.Timestamp:
         """Until then nothing is granted: holders reconnect after a restart of the arbiter. Absent outside that window."""
 
+    @_builtins.property
+    def externals(self) -> _containers.RepeatedCompositeFieldContainer[Global___ExternalStatus]:
+        """Programs that are no tenants and give memory back when they are asked, such as Ollama."""
+
     def __init__(
         self,
         *,
@@ -711,14 +778,58 @@ class ArbiterStatus(_message.Message):
         parking_budget_bytes: _builtins.int = ...,
         parked_bytes: _builtins.int = ...,
         grace_until: _timestamp_pb2.Timestamp | None = ...,
+        externals: _abc.Iterable[Global___ExternalStatus] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["grace_until", b"grace_until"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "devices", b"devices", "grace_until", b"grace_until", "leases", b"leases", "parked_bytes", b"parked_bytes", "parking_budget_bytes", b"parking_budget_bytes", "queue", b"queue"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["decisions", b"decisions", "devices", b"devices", "externals", b"externals", "grace_until", b"grace_until", "leases", b"leases", "parked_bytes", b"parked_bytes", "parking_budget_bytes", b"parking_budget_bytes", "queue", b"queue"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ArbiterStatus: _TypeAlias = ArbiterStatus  # noqa: Y015
+
+@_typing.final
+class ExternalStatus(_message.Message):
+    """A program that is no tenant, and that the arbiter asks for its memory."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    DEVICE_FIELD_NUMBER: _builtins.int
+    BYTES_FIELD_NUMBER: _builtins.int
+    BUSY_FIELD_NUMBER: _builtins.int
+    RECLAIMING_FIELD_NUMBER: _builtins.int
+    PROBLEM_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Such as "ollama"."""
+    device: _builtins.str
+    bytes: _builtins.int
+    """What it holds, also part of the device's `external_bytes`; absent while that is not known."""
+    busy: _builtins.bool
+    """It works, or did a moment ago."""
+    reclaiming: _builtins.bool
+    """It was asked to give its memory back."""
+    problem: _builtins.str
+    """Why its memory is not known."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        device: _builtins.str = ...,
+        bytes: _builtins.int | None = ...,
+        busy: _builtins.bool = ...,
+        reclaiming: _builtins.bool = ...,
+        problem: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "bytes", b"bytes"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_bytes", b"_bytes", "busy", b"busy", "bytes", b"bytes", "device", b"device", "name", b"name", "problem", b"problem", "reclaiming", b"reclaiming"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__bytes: _TypeAlias = _typing.Literal["bytes"]  # noqa: Y015
+    _WhichOneofArgType__bytes: _TypeAlias = _typing.Literal["_bytes", b"_bytes"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__bytes) -> _WhichOneofReturnType__bytes | None: ...
+
+Global___ExternalStatus: _TypeAlias = ExternalStatus  # noqa: Y015
 
 @_typing.final
 class DeviceStatus(_message.Message):

@@ -42,8 +42,9 @@ class MemoryArbiterStub:
     """One stream per lease. The first message is `acquire`. A stream that ends without `release` means that the holder is
     lost: its bytes stay occupied until they are measured free, its process is gone, or it resumes within its TTL.
 
-    `granted` is an offer: the holder answers with `heartbeat` and touches the device only after `renewed`. An offer whose
-    stream ends before is taken back at once.
+    A `granted` without a `queued` before it counts as the answer to a heartbeat sent with `acquire`: the lease is held
+    at once. After a `queued` it is an offer: the holder answers with `heartbeat` and touches the device only after
+    `renewed`; an offer whose stream ends before is taken back.
 
     Errors: INVALID_ARGUMENT (every grade is larger than any device's budget: FOOTPRINT_TOO_LARGE; no such device:
     DEVICE_UNKNOWN; zero bytes; a resume token of another tenant or process: RESUME_TOKEN_FOREIGN), RESOURCE_EXHAUSTED
@@ -79,8 +80,9 @@ class MemoryArbiterAsyncStub(MemoryArbiterStub):
     """One stream per lease. The first message is `acquire`. A stream that ends without `release` means that the holder is
     lost: its bytes stay occupied until they are measured free, its process is gone, or it resumes within its TTL.
 
-    `granted` is an offer: the holder answers with `heartbeat` and touches the device only after `renewed`. An offer whose
-    stream ends before is taken back at once.
+    A `granted` without a `queued` before it counts as the answer to a heartbeat sent with `acquire`: the lease is held
+    at once. After a `queued` it is an offer: the holder answers with `heartbeat` and touches the device only after
+    `renewed`; an offer whose stream ends before is taken back.
 
     Errors: INVALID_ARGUMENT (every grade is larger than any device's budget: FOOTPRINT_TOO_LARGE; no such device:
     DEVICE_UNKNOWN; zero bytes; a resume token of another tenant or process: RESUME_TOKEN_FOREIGN), RESOURCE_EXHAUSTED
@@ -119,8 +121,9 @@ class MemoryArbiterServicer(metaclass=_abc_1.ABCMeta):
         """One stream per lease. The first message is `acquire`. A stream that ends without `release` means that the holder is
         lost: its bytes stay occupied until they are measured free, its process is gone, or it resumes within its TTL.
 
-        `granted` is an offer: the holder answers with `heartbeat` and touches the device only after `renewed`. An offer whose
-        stream ends before is taken back at once.
+        A `granted` without a `queued` before it counts as the answer to a heartbeat sent with `acquire`: the lease is held
+        at once. After a `queued` it is an offer: the holder answers with `heartbeat` and touches the device only after
+        `renewed`; an offer whose stream ends before is taken back.
 
         Errors: INVALID_ARGUMENT (every grade is larger than any device's budget: FOOTPRINT_TOO_LARGE; no such device:
         DEVICE_UNKNOWN; zero bytes; a resume token of another tenant or process: RESUME_TOKEN_FOREIGN), RESOURCE_EXHAUSTED

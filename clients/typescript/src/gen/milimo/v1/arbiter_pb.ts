@@ -16,7 +16,7 @@ import type { Message } from "@bufbuild/protobuf";
  * Describes the file milimo/v1/arbiter.proto.
  */
 export const file_milimo_v1_arbiter: GenFile = /*@__PURE__*/
-  fileDesc("ChdtaWxpbW8vdjEvYXJiaXRlci5wcm90bxIJbWlsaW1vLnYxIqECCgxMZWFzZVJlcXVlc3QSJQoHYWNxdWlyZRgBIAEoCzISLm1pbGltby52MS5BY3F1aXJlSAASKQoJaGVhcnRiZWF0GAIgASgLMhQubWlsaW1vLnYxLkhlYXJ0YmVhdEgAEiMKBnNocmluaxgDIAEoCzIRLm1pbGltby52MS5TaHJpbmtIABIfCgRpZGxlGAQgASgLMg8ubWlsaW1vLnYxLklkbGVIABIfCgRidXN5GAUgASgLMg8ubWlsaW1vLnYxLkJ1c3lIABIlCgdyZWxlYXNlGAYgASgLMhIubWlsaW1vLnYxLlJlbGVhc2VIABIfCgRwYXJrGAcgASgLMg8ubWlsaW1vLnYxLlBhcmtIAEIQCgdtZXNzYWdlEgW6SAIIASJ9CglGb290cHJpbnQSFwoEbmFtZRgBIAEoCUIJukgGcgQQARhAEhYKBWJ5dGVzGAIgASgDQge6SAQiAiAAEhkKB2RldmljZXMYAyADKAlCCLpIBZIBAhBAEiQKDGxvYWRfc2Vjb25kcxgEIAEoAUIOukgLEgkpAAAAAAAAAAAiswIKB0FjcXVpcmUSLQoGdGVuYW50GAEgASgJQh26SBpyGDIWXlthLXpdW2EtejAtOS1dezAsNjN9JBI0Cgpmb290cHJpbnRzGAIgAygLMhQubWlsaW1vLnYxLkZvb3RwcmludEIKukgHkgEECAEQEBIvCghwcmlvcml0eRgDIAEoDjITLm1pbGltby52MS5Qcmlvcml0eUIIukgFggECEAESKwoIbWluX2hvbGQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGAoGam9iX2lkGAUgASgJQgi6SAVyAxiAARIeCgxyZXN1bWVfdG9rZW4YBiABKAlCCLpIBXIDGIABEisKB3Byb2Nlc3MYByABKAsyGi5taWxpbW8udjEuUHJvY2Vzc0lkZW50aXR5ImUKD1Byb2Nlc3NJZGVudGl0eRIUCgNwaWQYASABKANCB7pIBCICKAASHAoLc3RhcnRfdGlja3MYAiABKANCB7pIBCICKAASHgoNcGlkX25hbWVzcGFjZRgDIAEoA0IHukgEIgIoACKMAQoJSGVhcnRiZWF0EiAKCnVzZWRfYnl0ZXMYASABKANCB7pIBCICKABIAIgBARIiCgxwYXJrZWRfYnl0ZXMYAiABKANCB7pIBCICKABIAYgBARIZCghzZXF1ZW5jZRgDIAEoA0IHukgEIgIoAEINCgtfdXNlZF9ieXRlc0IPCg1fcGFya2VkX2J5dGVzIiAKBlNocmluaxIWCgVieXRlcxgBIAEoA0IHukgEIgIgACIGCgRJZGxlIkEKBEJ1c3kSGgoGam9iX2lkGAEgASgJQgq6SAdyBRABGIABEh0KDHdhaXRpbmdfam9icxgCIAEoBUIHukgEGgIoACImCgdSZWxlYXNlEhsKCnBlYWtfYnl0ZXMYASABKANCB7pIBCICKAAiHgoEUGFyaxIWCgVieXRlcxgBIAEoA0IHukgEIgIoACK8AgoNTGVhc2VSZXNwb25zZRIjCgZxdWV1ZWQYASABKAsyES5taWxpbW8udjEuUXVldWVkSAASJQoHZ3JhbnRlZBgCIAEoCzISLm1pbGltby52MS5HcmFudGVkSAASOAoRcmVjbGFpbV9yZXF1ZXN0ZWQYAyABKAsyGy5taWxpbW8udjEuUmVjbGFpbVJlcXVlc3RlZEgAEiUKB3Jldm9rZWQYBCABKAsyEi5taWxpbW8udjEuUmV2b2tlZEgAEicKCHJlbGVhc2VkGAUgASgLMhMubWlsaW1vLnYxLlJlbGVhc2VkSAASIwoGcGFya2VkGAYgASgLMhEubWlsaW1vLnYxLlBhcmtlZEgAEiUKB3JlbmV3ZWQYByABKAsyEi5taWxpbW8udjEuUmVuZXdlZEgAQgkKB21lc3NhZ2UiUgoGUXVldWVkEhAKCHBvc2l0aW9uGAEgASgFEiYKA2V0YRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZyZWFzb24YAyABKAkiogEKB0dyYW50ZWQSEAoIbGVhc2VfaWQYASABKAkSDgoGZGV2aWNlGAIgASgJEg0KBWJ5dGVzGAMgASgDEhEKCWZvb3RwcmludBgEIAEoCRIVCg1mZW5jaW5nX3Rva2VuGAUgASgDEiYKA3R0bBgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIUCgxyZXN1bWVfdG9rZW4YByABKAkiXgoQUmVjbGFpbVJlcXVlc3RlZBINCgVieXRlcxgBIAEoAxIrCghkZWFkbGluZRgCIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZyZWFzb24YAyABKAkiGQoHUmV2b2tlZBIOCgZyZWFzb24YASABKAkiCgoIUmVsZWFzZWQiGwoHUmVuZXdlZBIQCghzZXF1ZW5jZRgBIAEoAyIXCgZQYXJrZWQSDQoFYnl0ZXMYASABKAMiEgoQR2V0U3RhdHVzUmVxdWVzdCI9ChFHZXRTdGF0dXNSZXNwb25zZRIoCgZzdGF0dXMYASABKAsyGC5taWxpbW8udjEuQXJiaXRlclN0YXR1cyIUChJXYXRjaFN0YXR1c1JlcXVlc3QiPwoTV2F0Y2hTdGF0dXNSZXNwb25zZRIoCgZzdGF0dXMYASABKAsyGC5taWxpbW8udjEuQXJiaXRlclN0YXR1cyKYAgoNQXJiaXRlclN0YXR1cxIoCgdkZXZpY2VzGAEgAygLMhcubWlsaW1vLnYxLkRldmljZVN0YXR1cxImCgZsZWFzZXMYAiADKAsyFi5taWxpbW8udjEuTGVhc2VTdGF0dXMSKAoFcXVldWUYAyADKAsyGS5taWxpbW8udjEuV2FpdGluZ1JlcXVlc3QSJgoJZGVjaXNpb25zGAQgAygLMhMubWlsaW1vLnYxLkRlY2lzaW9uEhwKFHBhcmtpbmdfYnVkZ2V0X2J5dGVzGAUgASgDEhQKDHBhcmtlZF9ieXRlcxgGIAEoAxIvCgtncmFjZV91bnRpbBgHIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAi5gEKDERldmljZVN0YXR1cxIOCgZkZXZpY2UYASABKAkSDAoEbmFtZRgCIAEoCRITCgt0b3RhbF9ieXRlcxgDIAEoAxIVCg1yZXNlcnZlX2J5dGVzGAQgASgDEhUKDWdyYW50ZWRfYnl0ZXMYBSABKAMSGwoObWVhc3VyZWRfYnl0ZXMYBiABKANIAIgBARIZChFxdWFyYW50aW5lZF9ieXRlcxgHIAEoAxIWCg5leHRlcm5hbF9ieXRlcxgIIAEoAxISCgpmcmVlX2J5dGVzGAkgASgDQhEKD19tZWFzdXJlZF9ieXRlcyLPAgoLTGVhc2VTdGF0dXMSEAoIbGVhc2VfaWQYASABKAkSDgoGdGVuYW50GAIgASgJEg4KBmRldmljZRgDIAEoCRIRCglmb290cHJpbnQYBCABKAkSFQoNZ3JhbnRlZF9ieXRlcxgFIAEoAxIbCg5tZWFzdXJlZF9ieXRlcxgGIAEoA0gAiAEBEiQKBXN0YXRlGAcgASgOMhUubWlsaW1vLnYxLkxlYXNlU3RhdGUSDgoGam9iX2lkGAggASgJEhQKDHdhaXRpbmdfam9icxgJIAEoBRIVCg1mZW5jaW5nX3Rva2VuGAogASgDEi4KCmdyYW50ZWRfYXQYCyABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEhQKDHBhcmtlZF9ieXRlcxgMIAEoAxILCgNwaWQYDSABKANCEQoPX21lYXN1cmVkX2J5dGVzIucBCg5XYWl0aW5nUmVxdWVzdBIOCgZ0ZW5hbnQYASABKAkSDgoGam9iX2lkGAIgASgJEiUKCHByaW9yaXR5GAMgASgOMhMubWlsaW1vLnYxLlByaW9yaXR5EhEKCW1pbl9ieXRlcxgEIAEoAxIQCghwb3NpdGlvbhgFIAEoBRImCgNldGEYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGcmVhc29uGAcgASgJEjEKDXdhaXRpbmdfc2luY2UYCCABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wIqoBCghEZWNpc2lvbhIoCgR0aW1lGAEgASgLMhouZ29vZ2xlLnByb3RvYnVmLlRpbWVzdGFtcBIOCgZhY3Rpb24YAiABKAkSDgoGdGVuYW50GAMgASgJEg4KBmRldmljZRgEIAEoCRINCgVieXRlcxgFIAEoAxIOCgZyZWFzb24YBiABKAkSDgoGam9iX2lkGAcgASgJEhUKDWZlbmNpbmdfdG9rZW4YCCABKAMiRgoRTGlzdExlYXNlc1JlcXVlc3QSHQoJcGFnZV9zaXplGAEgASgFQgq6SAcaBRjoBygAEhIKCnBhZ2VfdG9rZW4YAiABKAkiVQoSTGlzdExlYXNlc1Jlc3BvbnNlEiYKBmxlYXNlcxgBIAMoCzIWLm1pbGltby52MS5MZWFzZVN0YXR1cxIXCg9uZXh0X3BhZ2VfdG9rZW4YAiABKAkiagoSUmV2b2tlTGVhc2VSZXF1ZXN0EhkKCGxlYXNlX2lkGAEgASgJQge6SARyAhABEhgKBnJlYXNvbhgCIAEoCUIIukgFcgMY6AcSHwoKcmVxdWVzdF9pZBgDIAEoCUILukgI2AEBcgOwAQEiPAoTUmV2b2tlTGVhc2VSZXNwb25zZRIlCgVsZWFzZRgBIAEoCzIWLm1pbGltby52MS5MZWFzZVN0YXR1cyJfChRSZWNsYWltTWVtb3J5UmVxdWVzdBIOCgZkZXZpY2UYASABKAkSFgoFYnl0ZXMYAiABKANCB7pIBCICKAASHwoKcmVxdWVzdF9pZBgDIAEoCUILukgI2AEBcgOwAQEiPwoVUmVjbGFpbU1lbW9yeVJlc3BvbnNlEiYKBmxlYXNlcxgBIAMoCzIWLm1pbGltby52MS5MZWFzZVN0YXR1cyqOAQoKTGVhc2VTdGF0ZRIbChdMRUFTRV9TVEFURV9VTlNQRUNJRklFRBAAEhQKEExFQVNFX1NUQVRFX0lETEUQARIUChBMRUFTRV9TVEFURV9CVVNZEAISGgoWTEVBU0VfU1RBVEVfUkVDTEFJTUlORxADEhsKF0xFQVNFX1NUQVRFX1FVQVJBTlRJTkVEEAQy6wQKDU1lbW9yeUFyYml0ZXISPgoFTGVhc2USFy5taWxpbW8udjEuTGVhc2VSZXF1ZXN0GhgubWlsaW1vLnYxLkxlYXNlUmVzcG9uc2UoATABEl4KCUdldFN0YXR1cxIbLm1pbGltby52MS5HZXRTdGF0dXNSZXF1ZXN0GhwubWlsaW1vLnYxLkdldFN0YXR1c1Jlc3BvbnNlIhaC0+STAhASDi92MS9ncHUvc3RhdHVzEmwKC1dhdGNoU3RhdHVzEh0ubWlsaW1vLnYxLldhdGNoU3RhdHVzUmVxdWVzdBoeLm1pbGltby52MS5XYXRjaFN0YXR1c1Jlc3BvbnNlIhyC0+STAhYSFC92MS9ncHUvc3RhdHVzOndhdGNoMAESYQoKTGlzdExlYXNlcxIcLm1pbGltby52MS5MaXN0TGVhc2VzUmVxdWVzdBodLm1pbGltby52MS5MaXN0TGVhc2VzUmVzcG9uc2UiFoLT5JMCEBIOL3YxL2dwdS9sZWFzZXMSeQoLUmV2b2tlTGVhc2USHS5taWxpbW8udjEuUmV2b2tlTGVhc2VSZXF1ZXN0Gh4ubWlsaW1vLnYxLlJldm9rZUxlYXNlUmVzcG9uc2UiK4LT5JMCJToBKiIgL3YxL2dwdS9sZWFzZXMve2xlYXNlX2lkfTpyZXZva2USbgoNUmVjbGFpbU1lbW9yeRIfLm1pbGltby52MS5SZWNsYWltTWVtb3J5UmVxdWVzdBogLm1pbGltby52MS5SZWNsYWltTWVtb3J5UmVzcG9uc2UiGoLT5JMCFDoBKiIPL3YxL2dwdTpyZWNsYWltYgZwcm90bzM", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_timestamp, file_milimo_v1_common]);
+  fileDesc("ChdtaWxpbW8vdjEvYXJiaXRlci5wcm90bxIJbWlsaW1vLnYxIqECCgxMZWFzZVJlcXVlc3QSJQoHYWNxdWlyZRgBIAEoCzISLm1pbGltby52MS5BY3F1aXJlSAASKQoJaGVhcnRiZWF0GAIgASgLMhQubWlsaW1vLnYxLkhlYXJ0YmVhdEgAEiMKBnNocmluaxgDIAEoCzIRLm1pbGltby52MS5TaHJpbmtIABIfCgRpZGxlGAQgASgLMg8ubWlsaW1vLnYxLklkbGVIABIfCgRidXN5GAUgASgLMg8ubWlsaW1vLnYxLkJ1c3lIABIlCgdyZWxlYXNlGAYgASgLMhIubWlsaW1vLnYxLlJlbGVhc2VIABIfCgRwYXJrGAcgASgLMg8ubWlsaW1vLnYxLlBhcmtIAEIQCgdtZXNzYWdlEgW6SAIIASJ9CglGb290cHJpbnQSFwoEbmFtZRgBIAEoCUIJukgGcgQQARhAEhYKBWJ5dGVzGAIgASgDQge6SAQiAiAAEhkKB2RldmljZXMYAyADKAlCCLpIBZIBAhBAEiQKDGxvYWRfc2Vjb25kcxgEIAEoAUIOukgLEgkpAAAAAAAAAAAi+AIKB0FjcXVpcmUSLQoGdGVuYW50GAEgASgJQh26SBpyGDIWXlthLXpdW2EtejAtOS1dezAsNjN9JBI0Cgpmb290cHJpbnRzGAIgAygLMhQubWlsaW1vLnYxLkZvb3RwcmludEIKukgHkgEECAEQEBIvCghwcmlvcml0eRgDIAEoDjITLm1pbGltby52MS5Qcmlvcml0eUIIukgFggECEAESKwoIbWluX2hvbGQYBCABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SGAoGam9iX2lkGAUgASgJQgi6SAVyAxiAARIeCgxyZXN1bWVfdG9rZW4YBiABKAlCCLpIBXIDGIABEisKB3Byb2Nlc3MYByABKAsyGi5taWxpbW8udjEuUHJvY2Vzc0lkZW50aXR5EhwKCmFjcXVpcmVfaWQYCCABKAlCCLpIBXIDGIABEiUKCHdvcmtsb2FkGAkgASgLMhMubWlsaW1vLnYxLldvcmtsb2FkImwKCFdvcmtsb2FkEhYKBW1vZGVsGAEgASgJQge6SARyAhhAEhYKBXdpZHRoGAIgASgFQge6SAQaAigAEhcKBmhlaWdodBgDIAEoBUIHukgEGgIoABIXCgZmcmFtZXMYBCABKAVCB7pIBBoCKAAiZQoPUHJvY2Vzc0lkZW50aXR5EhQKA3BpZBgBIAEoA0IHukgEIgIoABIcCgtzdGFydF90aWNrcxgCIAEoA0IHukgEIgIoABIeCg1waWRfbmFtZXNwYWNlGAMgASgDQge6SAQiAigAIowBCglIZWFydGJlYXQSIAoKdXNlZF9ieXRlcxgBIAEoA0IHukgEIgIoAEgAiAEBEiIKDHBhcmtlZF9ieXRlcxgCIAEoA0IHukgEIgIoAEgBiAEBEhkKCHNlcXVlbmNlGAMgASgDQge6SAQiAigAQg0KC191c2VkX2J5dGVzQg8KDV9wYXJrZWRfYnl0ZXMiIAoGU2hyaW5rEhYKBWJ5dGVzGAEgASgDQge6SAQiAiAAIiMKBElkbGUSGwoKcGVha19ieXRlcxgBIAEoA0IHukgEIgIoACKFAQoEQnVzeRIaCgZqb2JfaWQYASABKAlCCrpIB3IFEAEYgAESHQoMd2FpdGluZ19qb2JzGAIgASgFQge6SAQaAigAEhsKCnBlYWtfYnl0ZXMYAyABKANCB7pIBCICKAASJQoId29ya2xvYWQYBCABKAsyEy5taWxpbW8udjEuV29ya2xvYWQiJgoHUmVsZWFzZRIbCgpwZWFrX2J5dGVzGAEgASgDQge6SAQiAigAIh4KBFBhcmsSFgoFYnl0ZXMYASABKANCB7pIBCICKAAivAIKDUxlYXNlUmVzcG9uc2USIwoGcXVldWVkGAEgASgLMhEubWlsaW1vLnYxLlF1ZXVlZEgAEiUKB2dyYW50ZWQYAiABKAsyEi5taWxpbW8udjEuR3JhbnRlZEgAEjgKEXJlY2xhaW1fcmVxdWVzdGVkGAMgASgLMhsubWlsaW1vLnYxLlJlY2xhaW1SZXF1ZXN0ZWRIABIlCgdyZXZva2VkGAQgASgLMhIubWlsaW1vLnYxLlJldm9rZWRIABInCghyZWxlYXNlZBgFIAEoCzITLm1pbGltby52MS5SZWxlYXNlZEgAEiMKBnBhcmtlZBgGIAEoCzIRLm1pbGltby52MS5QYXJrZWRIABIlCgdyZW5ld2VkGAcgASgLMhIubWlsaW1vLnYxLlJlbmV3ZWRIAEIJCgdtZXNzYWdlIlIKBlF1ZXVlZBIQCghwb3NpdGlvbhgBIAEoBRImCgNldGEYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGcmVhc29uGAMgASgJIqIBCgdHcmFudGVkEhAKCGxlYXNlX2lkGAEgASgJEg4KBmRldmljZRgCIAEoCRINCgVieXRlcxgDIAEoAxIRCglmb290cHJpbnQYBCABKAkSFQoNZmVuY2luZ190b2tlbhgFIAEoAxImCgN0dGwYBiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SFAoMcmVzdW1lX3Rva2VuGAcgASgJIl4KEFJlY2xhaW1SZXF1ZXN0ZWQSDQoFYnl0ZXMYASABKAMSKwoIZGVhZGxpbmUYAiABKAsyGS5nb29nbGUucHJvdG9idWYuRHVyYXRpb24SDgoGcmVhc29uGAMgASgJIhkKB1Jldm9rZWQSDgoGcmVhc29uGAEgASgJIgoKCFJlbGVhc2VkIhsKB1JlbmV3ZWQSEAoIc2VxdWVuY2UYASABKAMiFwoGUGFya2VkEg0KBWJ5dGVzGAEgASgDIhIKEEdldFN0YXR1c1JlcXVlc3QiPQoRR2V0U3RhdHVzUmVzcG9uc2USKAoGc3RhdHVzGAEgASgLMhgubWlsaW1vLnYxLkFyYml0ZXJTdGF0dXMiFAoSV2F0Y2hTdGF0dXNSZXF1ZXN0Ij8KE1dhdGNoU3RhdHVzUmVzcG9uc2USKAoGc3RhdHVzGAEgASgLMhgubWlsaW1vLnYxLkFyYml0ZXJTdGF0dXMixgIKDUFyYml0ZXJTdGF0dXMSKAoHZGV2aWNlcxgBIAMoCzIXLm1pbGltby52MS5EZXZpY2VTdGF0dXMSJgoGbGVhc2VzGAIgAygLMhYubWlsaW1vLnYxLkxlYXNlU3RhdHVzEigKBXF1ZXVlGAMgAygLMhkubWlsaW1vLnYxLldhaXRpbmdSZXF1ZXN0EiYKCWRlY2lzaW9ucxgEIAMoCzITLm1pbGltby52MS5EZWNpc2lvbhIcChRwYXJraW5nX2J1ZGdldF9ieXRlcxgFIAEoAxIUCgxwYXJrZWRfYnl0ZXMYBiABKAMSLwoLZ3JhY2VfdW50aWwYByABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEiwKCWV4dGVybmFscxgIIAMoCzIZLm1pbGltby52MS5FeHRlcm5hbFN0YXR1cyJ/Cg5FeHRlcm5hbFN0YXR1cxIMCgRuYW1lGAEgASgJEg4KBmRldmljZRgCIAEoCRISCgVieXRlcxgDIAEoA0gAiAEBEgwKBGJ1c3kYBCABKAgSEgoKcmVjbGFpbWluZxgFIAEoCBIPCgdwcm9ibGVtGAYgASgJQggKBl9ieXRlcyLmAQoMRGV2aWNlU3RhdHVzEg4KBmRldmljZRgBIAEoCRIMCgRuYW1lGAIgASgJEhMKC3RvdGFsX2J5dGVzGAMgASgDEhUKDXJlc2VydmVfYnl0ZXMYBCABKAMSFQoNZ3JhbnRlZF9ieXRlcxgFIAEoAxIbCg5tZWFzdXJlZF9ieXRlcxgGIAEoA0gAiAEBEhkKEXF1YXJhbnRpbmVkX2J5dGVzGAcgASgDEhYKDmV4dGVybmFsX2J5dGVzGAggASgDEhIKCmZyZWVfYnl0ZXMYCSABKANCEQoPX21lYXN1cmVkX2J5dGVzIs8CCgtMZWFzZVN0YXR1cxIQCghsZWFzZV9pZBgBIAEoCRIOCgZ0ZW5hbnQYAiABKAkSDgoGZGV2aWNlGAMgASgJEhEKCWZvb3RwcmludBgEIAEoCRIVCg1ncmFudGVkX2J5dGVzGAUgASgDEhsKDm1lYXN1cmVkX2J5dGVzGAYgASgDSACIAQESJAoFc3RhdGUYByABKA4yFS5taWxpbW8udjEuTGVhc2VTdGF0ZRIOCgZqb2JfaWQYCCABKAkSFAoMd2FpdGluZ19qb2JzGAkgASgFEhUKDWZlbmNpbmdfdG9rZW4YCiABKAMSLgoKZ3JhbnRlZF9hdBgLIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXASFAoMcGFya2VkX2J5dGVzGAwgASgDEgsKA3BpZBgNIAEoA0IRCg9fbWVhc3VyZWRfYnl0ZXMi5wEKDldhaXRpbmdSZXF1ZXN0Eg4KBnRlbmFudBgBIAEoCRIOCgZqb2JfaWQYAiABKAkSJQoIcHJpb3JpdHkYAyABKA4yEy5taWxpbW8udjEuUHJpb3JpdHkSEQoJbWluX2J5dGVzGAQgASgDEhAKCHBvc2l0aW9uGAUgASgFEiYKA2V0YRgGIAEoCzIZLmdvb2dsZS5wcm90b2J1Zi5EdXJhdGlvbhIOCgZyZWFzb24YByABKAkSMQoNd2FpdGluZ19zaW5jZRgIIAEoCzIaLmdvb2dsZS5wcm90b2J1Zi5UaW1lc3RhbXAiqgEKCERlY2lzaW9uEigKBHRpbWUYASABKAsyGi5nb29nbGUucHJvdG9idWYuVGltZXN0YW1wEg4KBmFjdGlvbhgCIAEoCRIOCgZ0ZW5hbnQYAyABKAkSDgoGZGV2aWNlGAQgASgJEg0KBWJ5dGVzGAUgASgDEg4KBnJlYXNvbhgGIAEoCRIOCgZqb2JfaWQYByABKAkSFQoNZmVuY2luZ190b2tlbhgIIAEoAyJGChFMaXN0TGVhc2VzUmVxdWVzdBIdCglwYWdlX3NpemUYASABKAVCCrpIBxoFGOgHKAASEgoKcGFnZV90b2tlbhgCIAEoCSJVChJMaXN0TGVhc2VzUmVzcG9uc2USJgoGbGVhc2VzGAEgAygLMhYubWlsaW1vLnYxLkxlYXNlU3RhdHVzEhcKD25leHRfcGFnZV90b2tlbhgCIAEoCSJqChJSZXZva2VMZWFzZVJlcXVlc3QSGQoIbGVhc2VfaWQYASABKAlCB7pIBHICEAESGAoGcmVhc29uGAIgASgJQgi6SAVyAxjoBxIfCgpyZXF1ZXN0X2lkGAMgASgJQgu6SAjYAQFyA7ABASI8ChNSZXZva2VMZWFzZVJlc3BvbnNlEiUKBWxlYXNlGAEgASgLMhYubWlsaW1vLnYxLkxlYXNlU3RhdHVzIl8KFFJlY2xhaW1NZW1vcnlSZXF1ZXN0Eg4KBmRldmljZRgBIAEoCRIWCgVieXRlcxgCIAEoA0IHukgEIgIoABIfCgpyZXF1ZXN0X2lkGAMgASgJQgu6SAjYAQFyA7ABASI/ChVSZWNsYWltTWVtb3J5UmVzcG9uc2USJgoGbGVhc2VzGAEgAygLMhYubWlsaW1vLnYxLkxlYXNlU3RhdHVzKo4BCgpMZWFzZVN0YXRlEhsKF0xFQVNFX1NUQVRFX1VOU1BFQ0lGSUVEEAASFAoQTEVBU0VfU1RBVEVfSURMRRABEhQKEExFQVNFX1NUQVRFX0JVU1kQAhIaChZMRUFTRV9TVEFURV9SRUNMQUlNSU5HEAMSGwoXTEVBU0VfU1RBVEVfUVVBUkFOVElORUQQBDLrBAoNTWVtb3J5QXJiaXRlchI+CgVMZWFzZRIXLm1pbGltby52MS5MZWFzZVJlcXVlc3QaGC5taWxpbW8udjEuTGVhc2VSZXNwb25zZSgBMAESXgoJR2V0U3RhdHVzEhsubWlsaW1vLnYxLkdldFN0YXR1c1JlcXVlc3QaHC5taWxpbW8udjEuR2V0U3RhdHVzUmVzcG9uc2UiFoLT5JMCEBIOL3YxL2dwdS9zdGF0dXMSbAoLV2F0Y2hTdGF0dXMSHS5taWxpbW8udjEuV2F0Y2hTdGF0dXNSZXF1ZXN0Gh4ubWlsaW1vLnYxLldhdGNoU3RhdHVzUmVzcG9uc2UiHILT5JMCFhIUL3YxL2dwdS9zdGF0dXM6d2F0Y2gwARJhCgpMaXN0TGVhc2VzEhwubWlsaW1vLnYxLkxpc3RMZWFzZXNSZXF1ZXN0Gh0ubWlsaW1vLnYxLkxpc3RMZWFzZXNSZXNwb25zZSIWgtPkkwIQEg4vdjEvZ3B1L2xlYXNlcxJ5CgtSZXZva2VMZWFzZRIdLm1pbGltby52MS5SZXZva2VMZWFzZVJlcXVlc3QaHi5taWxpbW8udjEuUmV2b2tlTGVhc2VSZXNwb25zZSIrgtPkkwIlOgEqIiAvdjEvZ3B1L2xlYXNlcy97bGVhc2VfaWR9OnJldm9rZRJuCg1SZWNsYWltTWVtb3J5Eh8ubWlsaW1vLnYxLlJlY2xhaW1NZW1vcnlSZXF1ZXN0GiAubWlsaW1vLnYxLlJlY2xhaW1NZW1vcnlSZXNwb25zZSIagtPkkwIUOgEqIg8vdjEvZ3B1OnJlY2xhaW1iBnByb3RvMw", [file_buf_validate_validate, file_google_api_annotations, file_google_protobuf_duration, file_google_protobuf_timestamp, file_milimo_v1_common]);
 
 /**
  * @generated from message milimo.v1.LeaseRequest
@@ -186,6 +186,21 @@ export type Acquire = Message<"milimo.v1.Acquire"> & {
    * @generated from field: milimo.v1.ProcessIdentity process = 7;
    */
   process?: ProcessIdentity | undefined;
+
+  /**
+   * Chosen by the client, hard to guess; the same in each repeat of this request, until an answer has come: a repeat
+   * finds the grant that an earlier one was given, or its place in the queue. It becomes the resume token.
+   *
+   * @generated from field: string acquire_id = 8;
+   */
+  acquireId: string;
+
+  /**
+   * What the first turn will compute: peaks that were measured for the same replace the bytes of the footprints.
+   *
+   * @generated from field: milimo.v1.Workload workload = 9;
+   */
+  workload?: Workload | undefined;
 };
 
 /**
@@ -194,6 +209,42 @@ export type Acquire = Message<"milimo.v1.Acquire"> & {
  */
 export const AcquireSchema: GenMessage<Acquire> = /*@__PURE__*/
   messageDesc(file_milimo_v1_arbiter, 2);
+
+/**
+ * What a turn computes, as far as its peak memory depends on it.
+ *
+ * @generated from message milimo.v1.Workload
+ */
+export type Workload = Message<"milimo.v1.Workload"> & {
+  /**
+   * Such as "ltx2". Empty: nothing is learned.
+   *
+   * @generated from field: string model = 1;
+   */
+  model: string;
+
+  /**
+   * @generated from field: int32 width = 2;
+   */
+  width: number;
+
+  /**
+   * @generated from field: int32 height = 3;
+   */
+  height: number;
+
+  /**
+   * @generated from field: int32 frames = 4;
+   */
+  frames: number;
+};
+
+/**
+ * Describes the message milimo.v1.Workload.
+ * Use `create(WorkloadSchema)` to create a new message.
+ */
+export const WorkloadSchema: GenMessage<Workload> = /*@__PURE__*/
+  messageDesc(file_milimo_v1_arbiter, 3);
 
 /**
  * Names one process of the host beyond the reuse of process ids.
@@ -228,7 +279,7 @@ export type ProcessIdentity = Message<"milimo.v1.ProcessIdentity"> & {
  * Use `create(ProcessIdentitySchema)` to create a new message.
  */
 export const ProcessIdentitySchema: GenMessage<ProcessIdentity> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 3);
+  messageDesc(file_milimo_v1_arbiter, 4);
 
 /**
  * @generated from message milimo.v1.Heartbeat
@@ -261,7 +312,7 @@ export type Heartbeat = Message<"milimo.v1.Heartbeat"> & {
  * Use `create(HeartbeatSchema)` to create a new message.
  */
 export const HeartbeatSchema: GenMessage<Heartbeat> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 4);
+  messageDesc(file_milimo_v1_arbiter, 5);
 
 /**
  * @generated from message milimo.v1.Shrink
@@ -280,12 +331,18 @@ export type Shrink = Message<"milimo.v1.Shrink"> & {
  * Use `create(ShrinkSchema)` to create a new message.
  */
 export const ShrinkSchema: GenMessage<Shrink> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 5);
+  messageDesc(file_milimo_v1_arbiter, 6);
 
 /**
  * @generated from message milimo.v1.Idle
  */
 export type Idle = Message<"milimo.v1.Idle"> & {
+  /**
+   * Peak bytes that were measured in the turn that ends; 0: not measured.
+   *
+   * @generated from field: int64 peak_bytes = 1;
+   */
+  peakBytes: bigint;
 };
 
 /**
@@ -293,7 +350,7 @@ export type Idle = Message<"milimo.v1.Idle"> & {
  * Use `create(IdleSchema)` to create a new message.
  */
 export const IdleSchema: GenMessage<Idle> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 6);
+  messageDesc(file_milimo_v1_arbiter, 7);
 
 /**
  * @generated from message milimo.v1.Busy
@@ -312,6 +369,20 @@ export type Busy = Message<"milimo.v1.Busy"> & {
    * @generated from field: int32 waiting_jobs = 2;
    */
   waitingJobs: number;
+
+  /**
+   * Peak bytes that were measured in the turn that ends by this one; 0: not measured, or there was none.
+   *
+   * @generated from field: int64 peak_bytes = 3;
+   */
+  peakBytes: bigint;
+
+  /**
+   * What this turn computes. Absent: as before.
+   *
+   * @generated from field: milimo.v1.Workload workload = 4;
+   */
+  workload?: Workload | undefined;
 };
 
 /**
@@ -319,14 +390,14 @@ export type Busy = Message<"milimo.v1.Busy"> & {
  * Use `create(BusySchema)` to create a new message.
  */
 export const BusySchema: GenMessage<Busy> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 7);
+  messageDesc(file_milimo_v1_arbiter, 8);
 
 /**
  * @generated from message milimo.v1.Release
  */
 export type Release = Message<"milimo.v1.Release"> & {
   /**
-   * Peak bytes that were measured under this lease; teaches the arbiter the real footprint. 0: not measured.
+   * Peak bytes that were measured in the last turn; 0: not measured, or told before.
    *
    * @generated from field: int64 peak_bytes = 1;
    */
@@ -338,14 +409,15 @@ export type Release = Message<"milimo.v1.Release"> & {
  * Use `create(ReleaseSchema)` to create a new message.
  */
 export const ReleaseSchema: GenMessage<Release> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 8);
+  messageDesc(file_milimo_v1_arbiter, 9);
 
 /**
  * @generated from message milimo.v1.Park
  */
 export type Park = Message<"milimo.v1.Park"> & {
   /**
-   * Bytes of host memory wanted for parked weights; 0 gives all of them back.
+   * Bytes of host memory wanted for parked weights, for all that this tenant of this process keeps there; 0 gives all of
+   * them back. They outlive the lease, and end with the process.
    *
    * @generated from field: int64 bytes = 1;
    */
@@ -357,7 +429,7 @@ export type Park = Message<"milimo.v1.Park"> & {
  * Use `create(ParkSchema)` to create a new message.
  */
 export const ParkSchema: GenMessage<Park> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 9);
+  messageDesc(file_milimo_v1_arbiter, 10);
 
 /**
  * @generated from message milimo.v1.LeaseResponse
@@ -430,7 +502,7 @@ export type LeaseResponse = Message<"milimo.v1.LeaseResponse"> & {
  * Use `create(LeaseResponseSchema)` to create a new message.
  */
 export const LeaseResponseSchema: GenMessage<LeaseResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 10);
+  messageDesc(file_milimo_v1_arbiter, 11);
 
 /**
  * @generated from message milimo.v1.Queued
@@ -463,7 +535,7 @@ export type Queued = Message<"milimo.v1.Queued"> & {
  * Use `create(QueuedSchema)` to create a new message.
  */
 export const QueuedSchema: GenMessage<Queued> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 11);
+  messageDesc(file_milimo_v1_arbiter, 12);
 
 /**
  * @generated from message milimo.v1.Granted
@@ -520,7 +592,7 @@ export type Granted = Message<"milimo.v1.Granted"> & {
  * Use `create(GrantedSchema)` to create a new message.
  */
 export const GrantedSchema: GenMessage<Granted> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 12);
+  messageDesc(file_milimo_v1_arbiter, 13);
 
 /**
  * @generated from message milimo.v1.ReclaimRequested
@@ -553,7 +625,7 @@ export type ReclaimRequested = Message<"milimo.v1.ReclaimRequested"> & {
  * Use `create(ReclaimRequestedSchema)` to create a new message.
  */
 export const ReclaimRequestedSchema: GenMessage<ReclaimRequested> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 13);
+  messageDesc(file_milimo_v1_arbiter, 14);
 
 /**
  * @generated from message milimo.v1.Revoked
@@ -570,7 +642,7 @@ export type Revoked = Message<"milimo.v1.Revoked"> & {
  * Use `create(RevokedSchema)` to create a new message.
  */
 export const RevokedSchema: GenMessage<Revoked> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 14);
+  messageDesc(file_milimo_v1_arbiter, 15);
 
 /**
  * @generated from message milimo.v1.Released
@@ -583,7 +655,7 @@ export type Released = Message<"milimo.v1.Released"> & {
  * Use `create(ReleasedSchema)` to create a new message.
  */
 export const ReleasedSchema: GenMessage<Released> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 15);
+  messageDesc(file_milimo_v1_arbiter, 16);
 
 /**
  * @generated from message milimo.v1.Renewed
@@ -602,14 +674,15 @@ export type Renewed = Message<"milimo.v1.Renewed"> & {
  * Use `create(RenewedSchema)` to create a new message.
  */
 export const RenewedSchema: GenMessage<Renewed> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 16);
+  messageDesc(file_milimo_v1_arbiter, 17);
 
 /**
  * @generated from message milimo.v1.Parked
  */
 export type Parked = Message<"milimo.v1.Parked"> & {
   /**
-   * Bytes of host memory that were granted, at most what was asked for.
+   * Bytes of host memory that are the tenant's from now on: what was asked for, or, where that is not free, what it had
+   * before if that is less.
    *
    * @generated from field: int64 bytes = 1;
    */
@@ -621,7 +694,7 @@ export type Parked = Message<"milimo.v1.Parked"> & {
  * Use `create(ParkedSchema)` to create a new message.
  */
 export const ParkedSchema: GenMessage<Parked> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 17);
+  messageDesc(file_milimo_v1_arbiter, 18);
 
 /**
  * @generated from message milimo.v1.GetStatusRequest
@@ -634,7 +707,7 @@ export type GetStatusRequest = Message<"milimo.v1.GetStatusRequest"> & {
  * Use `create(GetStatusRequestSchema)` to create a new message.
  */
 export const GetStatusRequestSchema: GenMessage<GetStatusRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 18);
+  messageDesc(file_milimo_v1_arbiter, 19);
 
 /**
  * @generated from message milimo.v1.GetStatusResponse
@@ -651,7 +724,7 @@ export type GetStatusResponse = Message<"milimo.v1.GetStatusResponse"> & {
  * Use `create(GetStatusResponseSchema)` to create a new message.
  */
 export const GetStatusResponseSchema: GenMessage<GetStatusResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 19);
+  messageDesc(file_milimo_v1_arbiter, 20);
 
 /**
  * @generated from message milimo.v1.WatchStatusRequest
@@ -664,7 +737,7 @@ export type WatchStatusRequest = Message<"milimo.v1.WatchStatusRequest"> & {
  * Use `create(WatchStatusRequestSchema)` to create a new message.
  */
 export const WatchStatusRequestSchema: GenMessage<WatchStatusRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 20);
+  messageDesc(file_milimo_v1_arbiter, 21);
 
 /**
  * @generated from message milimo.v1.WatchStatusResponse
@@ -681,7 +754,7 @@ export type WatchStatusResponse = Message<"milimo.v1.WatchStatusResponse"> & {
  * Use `create(WatchStatusResponseSchema)` to create a new message.
  */
 export const WatchStatusResponseSchema: GenMessage<WatchStatusResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 21);
+  messageDesc(file_milimo_v1_arbiter, 22);
 
 /**
  * @generated from message milimo.v1.ArbiterStatus
@@ -729,6 +802,13 @@ export type ArbiterStatus = Message<"milimo.v1.ArbiterStatus"> & {
    * @generated from field: google.protobuf.Timestamp grace_until = 7;
    */
   graceUntil?: Timestamp | undefined;
+
+  /**
+   * Programs that are no tenants and give memory back when they are asked, such as Ollama.
+   *
+   * @generated from field: repeated milimo.v1.ExternalStatus externals = 8;
+   */
+  externals: ExternalStatus[];
 };
 
 /**
@@ -736,7 +816,61 @@ export type ArbiterStatus = Message<"milimo.v1.ArbiterStatus"> & {
  * Use `create(ArbiterStatusSchema)` to create a new message.
  */
 export const ArbiterStatusSchema: GenMessage<ArbiterStatus> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 22);
+  messageDesc(file_milimo_v1_arbiter, 23);
+
+/**
+ * A program that is no tenant, and that the arbiter asks for its memory.
+ *
+ * @generated from message milimo.v1.ExternalStatus
+ */
+export type ExternalStatus = Message<"milimo.v1.ExternalStatus"> & {
+  /**
+   * Such as "ollama".
+   *
+   * @generated from field: string name = 1;
+   */
+  name: string;
+
+  /**
+   * @generated from field: string device = 2;
+   */
+  device: string;
+
+  /**
+   * What it holds, also part of the device's `external_bytes`; absent while that is not known.
+   *
+   * @generated from field: optional int64 bytes = 3;
+   */
+  bytes?: bigint | undefined;
+
+  /**
+   * It works, or did a moment ago.
+   *
+   * @generated from field: bool busy = 4;
+   */
+  busy: boolean;
+
+  /**
+   * It was asked to give its memory back.
+   *
+   * @generated from field: bool reclaiming = 5;
+   */
+  reclaiming: boolean;
+
+  /**
+   * Why its memory is not known.
+   *
+   * @generated from field: string problem = 6;
+   */
+  problem: string;
+};
+
+/**
+ * Describes the message milimo.v1.ExternalStatus.
+ * Use `create(ExternalStatusSchema)` to create a new message.
+ */
+export const ExternalStatusSchema: GenMessage<ExternalStatus> = /*@__PURE__*/
+  messageDesc(file_milimo_v1_arbiter, 24);
 
 /**
  * @generated from message milimo.v1.DeviceStatus
@@ -807,7 +941,7 @@ export type DeviceStatus = Message<"milimo.v1.DeviceStatus"> & {
  * Use `create(DeviceStatusSchema)` to create a new message.
  */
 export const DeviceStatusSchema: GenMessage<DeviceStatus> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 23);
+  messageDesc(file_milimo_v1_arbiter, 25);
 
 /**
  * @generated from message milimo.v1.LeaseStatus
@@ -890,7 +1024,7 @@ export type LeaseStatus = Message<"milimo.v1.LeaseStatus"> & {
  * Use `create(LeaseStatusSchema)` to create a new message.
  */
 export const LeaseStatusSchema: GenMessage<LeaseStatus> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 24);
+  messageDesc(file_milimo_v1_arbiter, 26);
 
 /**
  * @generated from message milimo.v1.WaitingRequest
@@ -944,7 +1078,7 @@ export type WaitingRequest = Message<"milimo.v1.WaitingRequest"> & {
  * Use `create(WaitingRequestSchema)` to create a new message.
  */
 export const WaitingRequestSchema: GenMessage<WaitingRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 25);
+  messageDesc(file_milimo_v1_arbiter, 27);
 
 /**
  * One decision of the arbiter, and why.
@@ -1000,7 +1134,7 @@ export type Decision = Message<"milimo.v1.Decision"> & {
  * Use `create(DecisionSchema)` to create a new message.
  */
 export const DecisionSchema: GenMessage<Decision> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 26);
+  messageDesc(file_milimo_v1_arbiter, 28);
 
 /**
  * @generated from message milimo.v1.ListLeasesRequest
@@ -1024,7 +1158,7 @@ export type ListLeasesRequest = Message<"milimo.v1.ListLeasesRequest"> & {
  * Use `create(ListLeasesRequestSchema)` to create a new message.
  */
 export const ListLeasesRequestSchema: GenMessage<ListLeasesRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 27);
+  messageDesc(file_milimo_v1_arbiter, 29);
 
 /**
  * @generated from message milimo.v1.ListLeasesResponse
@@ -1048,7 +1182,7 @@ export type ListLeasesResponse = Message<"milimo.v1.ListLeasesResponse"> & {
  * Use `create(ListLeasesResponseSchema)` to create a new message.
  */
 export const ListLeasesResponseSchema: GenMessage<ListLeasesResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 28);
+  messageDesc(file_milimo_v1_arbiter, 30);
 
 /**
  * @generated from message milimo.v1.RevokeLeaseRequest
@@ -1079,7 +1213,7 @@ export type RevokeLeaseRequest = Message<"milimo.v1.RevokeLeaseRequest"> & {
  * Use `create(RevokeLeaseRequestSchema)` to create a new message.
  */
 export const RevokeLeaseRequestSchema: GenMessage<RevokeLeaseRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 29);
+  messageDesc(file_milimo_v1_arbiter, 31);
 
 /**
  * @generated from message milimo.v1.RevokeLeaseResponse
@@ -1096,7 +1230,7 @@ export type RevokeLeaseResponse = Message<"milimo.v1.RevokeLeaseResponse"> & {
  * Use `create(RevokeLeaseResponseSchema)` to create a new message.
  */
 export const RevokeLeaseResponseSchema: GenMessage<RevokeLeaseResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 30);
+  messageDesc(file_milimo_v1_arbiter, 32);
 
 /**
  * @generated from message milimo.v1.ReclaimMemoryRequest
@@ -1129,7 +1263,7 @@ export type ReclaimMemoryRequest = Message<"milimo.v1.ReclaimMemoryRequest"> & {
  * Use `create(ReclaimMemoryRequestSchema)` to create a new message.
  */
 export const ReclaimMemoryRequestSchema: GenMessage<ReclaimMemoryRequest> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 31);
+  messageDesc(file_milimo_v1_arbiter, 33);
 
 /**
  * @generated from message milimo.v1.ReclaimMemoryResponse
@@ -1148,7 +1282,7 @@ export type ReclaimMemoryResponse = Message<"milimo.v1.ReclaimMemoryResponse"> &
  * Use `create(ReclaimMemoryResponseSchema)` to create a new message.
  */
 export const ReclaimMemoryResponseSchema: GenMessage<ReclaimMemoryResponse> = /*@__PURE__*/
-  messageDesc(file_milimo_v1_arbiter, 32);
+  messageDesc(file_milimo_v1_arbiter, 34);
 
 /**
  * @generated from enum milimo.v1.LeaseState
@@ -1208,8 +1342,9 @@ export const MemoryArbiter: GenService<{
    * One stream per lease. The first message is `acquire`. A stream that ends without `release` means that the holder is
    * lost: its bytes stay occupied until they are measured free, its process is gone, or it resumes within its TTL.
    *
-   * `granted` is an offer: the holder answers with `heartbeat` and touches the device only after `renewed`. An offer whose
-   * stream ends before is taken back at once.
+   * A `granted` without a `queued` before it counts as the answer to a heartbeat sent with `acquire`: the lease is held
+   * at once. After a `queued` it is an offer: the holder answers with `heartbeat` and touches the device only after
+   * `renewed`; an offer whose stream ends before is taken back.
    *
    * Errors: INVALID_ARGUMENT (every grade is larger than any device's budget: FOOTPRINT_TOO_LARGE; no such device:
    * DEVICE_UNKNOWN; zero bytes; a resume token of another tenant or process: RESUME_TOKEN_FOREIGN), RESOURCE_EXHAUSTED

@@ -1,0 +1,87 @@
+"""Reference images: fitted to what the model takes, encoded, and laid beside the tokens of the image that is made.
+
+For references that diffusers' pipeline admits, sizes, latents and positions are the same as there; a test holds them to
+it. A single one may have more pixels here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from milimo_runtime.lru import ByteBoundedCache
+from PIL.Image import Resampling
+
+from milimo_image import defaults
+from milimo_image.latents import normalise, reference_positions, to_tokens
+from milimo_image.reference_size import cropped_size, scaled_size
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from PIL.Image import Image
+
+    from milimo_image.models import ImageModels
+
+# Keyed by the autoencoder and the digest of the pixels; normalised latents, (1, C, rows, columns), in host memory.
+ReferenceCache = ByteBoundedCache[tuple[str, str], torch.Tensor]
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class ReferenceTokens:
+    """References as the transformer reads them, after the tokens of the image: (1, n, C), and (1, n, 4)."""
+
+    tokens: torch.Tensor
+    positions: torch.Tensor
+
+
+def reference_cache(max_bytes: int = defaults.REFERENCE_CACHE_BYTES) -> ReferenceCache:
+    """An empty cache of latents, bounded by their bytes."""
+    return ByteBoundedCache(max_bytes=max_bytes, size_of=lambda latents: latents.nbytes)
+
+
+def fit_reference(image: Image, *, max_pixels: int) -> Image:
+    """The RGB image, scaled down to `max_pixels`, and the middle of it that has sides of multiples of 16."""
+    scaled = scaled_size(*image.size, max_pixels)
+    if scaled != image.size:
+        image = image.resize(scaled, Resampling.LANCZOS)
+    width, height = cropped_size(*image.size)
+    if (width, height) == image.size:
+        return image
+    left, top = (image.width - width) // 2, (image.height - height) // 2
+    return image.crop((left, top, left + width, top + height))
+
+
+def encode_image(models: ImageModels, image: Image, cache: ReferenceCache) -> torch.Tensor:
+    """Normalised latents, (1, C, rows, columns), of an RGB image whose sides are multiples of 16.
+
+    From the cache when the same pixels were encoded before by the same autoencoder. Raises `ValueError` for others.
+    """
+    if cropped_size(*image.size) != image.size:
+        raise ValueError(f"an image of {image.width} × {image.height} has no sides of multiples of 16")
+    pixels = image.tobytes()
+    digest = hashlib.sha256(f"{image.mode}:{image.width}x{image.height};".encode() + pixels).hexdigest()
+    return cache.get_or_compute((models.vae_fingerprint, digest), lambda: _encode(models, image))
+
+
+def reference_tokens(latents: Sequence[torch.Tensor]) -> ReferenceTokens | None:
+    """References by their normalised latents, (1, C, rows, columns) each; `None` when there are none."""
+    if not latents:
+        return None
+    return ReferenceTokens(
+        tokens=torch.cat([to_tokens(grid) for grid in latents], dim=1),
+        positions=reference_positions([(grid.shape[2], grid.shape[3]) for grid in latents]),
+    )
+
+
+@torch.inference_mode()
+def _encode(models: ImageModels, image: Image) -> torch.Tensor:
+    vae = models.vae
+    # −1 to 1, (1, 3, height, width).
+    pixels = torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32)[None] / 255.0).permute(0, 3, 1, 2)
+    pixels = (2.0 * pixels - 1.0).to(vae.device, vae.dtype)
+    latents = vae.encode(pixels).latent_dist.mode()
+    return normalise(latents, vae).cpu()

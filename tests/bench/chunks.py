@@ -1,0 +1,31 @@
+"""A video of a hundred chunks: the last costs what the first did, in time and in memory."""
+
+from __future__ import annotations
+
+from statistics import median
+from typing import TYPE_CHECKING, Final
+
+from rows import Row, measured
+from session import Child, Session
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+NAMES: Final = ("chunk_time_ratio", "chunk_memory_ratio")
+_CHUNKS: Final = 100
+# A single chunk of the tiny model takes half a second, in which the machine does other things too.
+_BESIDE: Final = 10
+
+
+def measure(session: Session) -> Mapping[str, Row]:
+    """Two chunks first, whose peak the hundred are held against; the median of ten chunks at both ends."""
+    folder = session.scratch("chunks")
+    checkpoint = str(session.models / "tiny" / "ltx-2")
+    with Child("child_chain.py", checkpoint, str(folder), environment=session.environment) as child:
+        few, many = child.ask(2), child.ask(_CHUNKS)
+    # The first chunk starts from nothing, the second is the first that goes on from another.
+    first, last = median(many["seconds"][1 : 1 + _BESIDE]), median(many["seconds"][-_BESIDE:])
+    return {
+        "chunk_time_ratio": measured("chunk_time_ratio", [last / first]),
+        "chunk_memory_ratio": measured("chunk_memory_ratio", [many["peak_bytes"] / few["peak_bytes"]]),
+    }
