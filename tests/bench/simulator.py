@@ -58,7 +58,7 @@ def _mutants(session: Session) -> Row:
     """Has the test suite break one rule after the other."""
     out = session.scratch("mutants") / "junit.xml"
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--junit-xml={out}"]
-    command += ["-k", "notices_a_broken_arbiter", "tests/unit/arbiter/test_simulation.py"]
+    command += ["-k", "the_world_notices_a_broken_rule", "tests/unit/arbiter/test_mutants.py"]
     done = subprocess.run(command, cwd=_ROOT, capture_output=True, text=True, check=False)
     if not out.exists():
         return Missing(why=f"its tests did not run: {done.stdout.strip()[-200:]}")

@@ -11,7 +11,7 @@ import pytest
 from milimo.v1.segmentation_pb2 import MASK_FORMAT_PNG, MASK_FORMAT_RLE, MaskFormat
 from milimo_runtime.errors import ResourceExhausted
 from milimo_runtime.limits import MESSAGE_BYTES
-from milimo_segmentation.calls import Calls
+from milimo_segmentation.calls import SegmentationCalls
 from milimo_segmentation.encoding import count_borders, encode_rle
 from milimo_segmentation.messages import predicted, segmented
 from milimo_segmentation.pixels import Field
@@ -86,7 +86,7 @@ def test_borders_are_counted_down_the_columns() -> None:
 
 
 async def test_calls_are_bounded_and_count_until_they_have_ended() -> None:
-    calls = Calls(calls=2)
+    calls = SegmentationCalls(calls=2)
     go, begun = threading.Event(), [threading.Event() for _ in range(2)]
 
     def work(index: int) -> int:
@@ -94,24 +94,24 @@ async def test_calls_are_bounded_and_count_until_they_have_ended() -> None:
         assert go.wait(PATIENCE_S)
         return index
 
-    running = [asyncio.create_task(calls.run(lambda n=index: work(n))) for index in range(2)]  # type: ignore[misc]
+    running = [asyncio.create_task(calls.answer(lambda _, n=index: work(n))) for index in range(2)]  # type: ignore[misc]
     for event in begun:
         assert await asyncio.to_thread(event.wait, PATIENCE_S)
     with pytest.raises(ResourceExhausted):
-        await calls.run(lambda: 0)
+        await calls.answer(lambda _: 0)
     running[0].cancel()
     with pytest.raises(asyncio.CancelledError):
         await running[0]
     # Nobody waits for it any more, but its thread is at work still.
     with pytest.raises(ResourceExhausted):
-        await calls.run(lambda: 0)
+        await calls.answer(lambda _: 0)
     go.set()
     assert await running[1] == 1
     await calls.close()
 
 
 def test_pixels_of_waiting_calls_are_bounded() -> None:
-    calls = Calls(pixels=100)
+    calls = SegmentationCalls(pixels=100)
     with calls.holding(400):
         with pytest.raises(ResourceExhausted) as caught, calls.holding(1):
             pytest.fail("there is no room")

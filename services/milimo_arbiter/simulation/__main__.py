@@ -9,20 +9,24 @@ import argparse
 import multiprocessing
 import os
 import sys
+import textwrap
 import time
 from concurrent.futures import ProcessPoolExecutor
 from typing import TYPE_CHECKING, Final
 
 from milimo_arbiter import core
 from milimo_arbiter.simulation.shrink import Failure, attempt, shrunk
+from milimo_arbiter.simulation.words import in_groups
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from milimo_arbiter.simulation.world import Step
 
 # Long enough for what needs time to go wrong; a longer run is of several worlds.
 WORLD_STEPS: Final = 20_000
+# Some hours on all cores.
+_MOST_STEPS: Final = 1_000_000_000
 # What is printed of a schedule: what went wrong began not long before it showed.
 _LAST: Final = 60
 
@@ -40,14 +44,31 @@ def schedule(failure: Failure, step: Step = core.step) -> list[str]:
     return lines
 
 
+def account(failure: Failure) -> list[str]:
+    """What broke the law, without the troubles that it did not take, and how to see it again."""
+    least = shrunk(failure)
+    lines = schedule(least)
+    earlier = [f"… {len(lines) - _LAST} earlier lines"] if len(lines) > _LAST else []
+    takes = f"It takes {in_groups(least.troubles) or 'no trouble at all'}."
+    return [
+        *earlier,
+        *lines[-_LAST:],
+        "",
+        f"Broken after {least.steps} steps, {least.law}: {least.text}",
+        *textwrap.wrap(takes, width=100, subsequent_indent="  "),
+        f"The same again: make simulate SEED={failure.seed} STEPS={failure.steps}",
+    ]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    """0 when every law held; 1 when one was broken."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seed", type=int, default=0, help="of the first world; the next ones follow (default 0)")
-    parser.add_argument("--steps", type=int, default=1_000_000, help=f"in worlds of {WORLD_STEPS:,} at most")
+    """0 when every law held; 1 when one was broken; 2 for what is no seed or no number of steps."""
+    parser = argparse.ArgumentParser(
+        prog="milimo_arbiter.simulation", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    seed, steps = _whole_number(0), _whole_number(1, _MOST_STEPS)
+    parser.add_argument("--seed", type=seed, default=0, help="of the first world; the next ones follow (default 0)")
+    parser.add_argument("--steps", type=steps, default=1_000_000, help=f"in worlds of {WORLD_STEPS:,} at most")
     options = parser.parse_args(arguments)
-    if options.steps < 1:
-        parser.error("--steps is at least 1")
     begin = time.monotonic()
     sizes = [min(WORLD_STEPS, options.steps - done) for done in range(0, options.steps, WORLD_STEPS)]
     seeds = range(options.seed, options.seed + len(sizes))
@@ -56,24 +77,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for failure in workers.map(attempt, seeds, sizes):
             if failure is not None:
                 workers.shutdown(cancel_futures=True)
-                return _tell(failure)
+                print(f"A law is broken with seed {failure.seed}. Which troubles does it take?", file=sys.stderr)
+                print(*account(failure), sep="\n")
+                return 1
     seconds = time.monotonic() - begin
     print(f"{options.steps:,} steps in {len(sizes)} worlds, seeds {seeds[0]} to {seeds[-1]}: every law held")
     print(f"{options.steps / seconds:,.0f} steps per second", file=sys.stderr)
     return 0
 
 
-def _tell(failure: Failure) -> int:
-    least = shrunk(failure)
-    lines = schedule(least)
-    if len(lines) > _LAST:
-        print(f"… {len(lines) - _LAST} earlier lines")
-    print(*lines[-_LAST:], sep="\n")
-    print(f"\n{least.law}: {least.text}\n")
-    print(f"after {least.steps} steps; it takes {', '.join(map(str, least.troubles)) or 'no trouble at all'}")
-    print(f"again: make simulate SEED={failure.seed} STEPS={failure.steps}")
-    return 1
+def _whole_number(least: int, most: int | None = None) -> Callable[[str], int]:
+    bounds = f"a whole number, {least} or more" if most is None else f"a whole number from {least} to {most}"
+
+    def parsed(text: str) -> int:
+        try:
+            number = int(text)
+        except ValueError:
+            number = least - 1
+        if number < least or (most is not None and number > most):
+            raise argparse.ArgumentTypeError(f"{bounds} is needed, not {text[:40]!r}")
+        return number
+
+    return parsed
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        # The worlds' processes hear of it themselves.
+        os._exit(130)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from milimo_arbiter.effects import Decided
+from milimo_arbiter.effects import Decided, Refusal
 
 
 @dataclass(kw_only=True)
@@ -22,6 +22,9 @@ class Report:
     longest_wait_s: float = 0.0
     seconds: float = 0.0
     actions: set[str] = field(default_factory=set)
+    refusals: set[Refusal] = field(default_factory=set)
+    # The kinds of trouble that struck.
+    troubles: set[str] = field(default_factory=set)
 
     def count(self, decided: Decided) -> None:
         """One more decision."""

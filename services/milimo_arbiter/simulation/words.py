@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from milimo_arbiter import events
+from milimo_arbiter import effects, events
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from milimo_arbiter.effects import Effect
     from milimo_arbiter.events import Event
+    from milimo_arbiter.simulation.fate import Trouble
+
+# How many troubles of a kind are named.
+_NAMED: Final = 8
 
 
 def in_words(event: Event) -> str:
@@ -22,3 +29,34 @@ def in_words(event: Event) -> str:
             return f"process {process.pid} has ended"
         case _:
             return str(event)
+
+
+def step_in_words(event: Event, done: Iterable[Effect]) -> str:
+    """An event and what was decided by it, a line each; empty where nothing is worth a line."""
+    quiet = isinstance(event, events.Tick | events.Sampled | events.Heartbeat | events.ExternalSeen)
+    results = []
+    for effect in done:
+        match effect:
+            case effects.Decided(action=action, tenant=tenant, bytes=size, device=device, reason=reason):
+                results.append(f"{action} {tenant}, {size} on {device} with token {effect.fencing_token}: {reason}")
+            case effects.Send(stream=stream, reply=effects.Queued(position=position, reason=reason)):
+                results.append(f"tells stream {stream}: place {position}, {reason}")
+            case effects.Refuse(stream=stream, refusal=refusal):
+                results.append(f"refuses stream {stream}: {refusal}")
+            case effects.Kill(process=process):
+                results.append(f"kills process {process.pid}")
+            case _:
+                pass
+    return "\n               ".join((in_words(event), *results)) if results or not quiet else ""
+
+
+def in_groups(troubles: Iterable[Trouble]) -> str:
+    """The troubles by kind: "holder 0, 2; late message 1, 4, 9"."""
+    numbers: dict[str, list[int]] = {}
+    for trouble in sorted(troubles):
+        numbers.setdefault(trouble.kind, []).append(trouble.number)
+    return "; ".join(
+        f"{kind} {', '.join(map(str, known[:_NAMED]))}"
+        + (f" and {len(known) - _NAMED} more" if len(known) > _NAMED else "")
+        for kind, known in numbers.items()
+    )

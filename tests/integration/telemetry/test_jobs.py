@@ -262,6 +262,8 @@ async def test_metrics_have_values_and_logs_name_trace_and_job(studio: Studio, c
         "milimo.memory.free": [1_000 - FOOTPRINT - 300],
         "milimo.arbiter.leases": [2],
         "milimo.arbiter.queue.depth": [0],
+        # One grant to each of the two.
+        "milimo.arbiter.decisions": [1, 1],
     }
     await other.release()
     (studio.home / "go").touch()

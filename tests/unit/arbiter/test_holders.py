@@ -23,6 +23,13 @@ def test_2_1_a_stream_without_a_lease_hears_so() -> None:
     assert scene.closed() == [1]
 
 
+def test_2_1_what_is_said_before_the_grant_is_no_news() -> None:
+    scene = Scene().hold(1, "video", 60).acquire(2, "image", 50)
+    before = scene.state
+    assert scene.beat(2).done == ()
+    assert scene.state == before
+
+
 @pytest.mark.parametrize(
     "message",
     [
@@ -49,6 +56,12 @@ def test_2_3_a_heartbeat_renews_and_one_without_a_sample_keeps_the_last_one() ->
     assert ledger(scene.state, "a:0").free == 30, "what is used beyond the grant is taken, too"
     assert scene.acquire(2, "image", 40).sent(2) != []
     assert scene.tenants() == {"video"}
+
+
+def test_2_3_an_offer_that_was_answered_is_held_like_any_other() -> None:
+    scene = Scene().hold(1, "video", 60).acquire(2, "image", 60).do(events.Release(stream=1))
+    assert not scene.lease("image").confirmed
+    assert scene.beat(2).do(events.StreamEnded(stream=2)).tenants() == {"image"}
 
 
 def test_2_4_a_shrink_makes_room_and_fulfils_a_wish() -> None:
@@ -92,7 +105,7 @@ def test_2_6_a_tenant_may_begin_a_bounded_batch_of_turns_while_others_wait() -> 
     scene = Scene().hold(1, "video", 60)
     scene.do(events.Busy(stream=1, job_id="v1", waiting_jobs=5)).acquire(2, "image", 50)
     assert scene.sent(1) == []
-    assert scene.sent(2) == [effects.Queued(position=1, reason="video is busy on job v1")]
+    assert [(one.position, one.reason) for one in scene.queued(2)] == [(1, "video is busy on job v1")]
     assert scene.do(events.Busy(stream=1, job_id="v2", waiting_jobs=4)).sent(1) == []
     assert scene.do(events.Busy(stream=1, job_id="v2", waiting_jobs=5)).sent(1) == [], "the same turn"
     asked = scene.do(events.Busy(stream=1, job_id="v3", waiting_jobs=3)).sent(1)
@@ -117,8 +130,9 @@ def test_2_7_a_release_is_free_at_once_where_only_holders_measure() -> None:
 
 def test_2_7_a_release_waits_for_the_driver_where_there_is_one() -> None:
     scene = Scene().with_driver().hold(1, "video", 60, pid=1).acquire(2, "image", 50).do(events.Release(stream=1), 1.0)
-    assert scene.lease("video").phase is Phase.QUARANTINED
-    assert scene.sent(2) == [effects.Queued(position=1, reason="memory of a:0 is on its way back")]
+    over = scene.lease("video")
+    assert (over.phase, over.stream, over.turn) == (Phase.QUARANTINED, None, None)
+    assert scene.sent(2) == [effects.Queued(position=1, reason="memory of a:0 is on its way back", eta_s=0.0)]
 
 
 # 3: something is gone
@@ -128,7 +142,7 @@ def test_3_1_a_waiter_that_goes_is_removed() -> None:
     scene = Scene().hold(1, "video", 60).acquire(2, "image", 50).acquire(3, "sam", 50)
     scene.do(events.StreamEnded(stream=2))
     assert list(scene.state.waiters) == [3]
-    assert effects.Queued(position=1, reason="video is busy on job job of video") in scene.sent(3)
+    assert [(one.position, one.reason) for one in scene.queued(3)] == [(1, "video is busy on job job of video")]
 
 
 def test_3_2_a_grant_to_a_waiter_that_has_gone_is_taken_back() -> None:
@@ -147,7 +161,7 @@ def test_3_3_a_grant_that_needed_no_wait_may_be_in_use_already() -> None:
 def test_3_3_a_lost_holder_keeps_its_bytes_until_the_ttl_ends() -> None:
     scene = Scene().hold(1, "video", 60, pid=1).acquire(2, "image", 50).do(events.StreamEnded(stream=1), 1.0)
     assert scene.tenants() == {"video"}
-    assert scene.lease("video").quarantine is None
+    assert (scene.lease("video").quarantine, scene.lease("video").stream) == (None, None)
     assert scene.do(resume("video", 3, 1), 11.0).lease("video").expires_at == 23.0
 
 
@@ -158,6 +172,11 @@ def test_3_4_a_dead_process_holds_nothing(lost_first: bool) -> None:
         scene.do(events.StreamEnded(stream=1)).do(events.Tick(), 12.0)
     scene.do(events.ProcessGone(process=process(1)))
     assert scene.tenants() == {"image"}
+
+
+def test_3_4_a_dead_process_waits_for_nothing() -> None:
+    scene = Scene().hold(1, "video", 60, pid=1).acquire(2, "image", 50, pid=2).acquire(3, "sam", 50, pid=3)
+    assert set(scene.do(events.ProcessGone(process=process(2))).state.waiters) == {3}
 
 
 def test_3_4_another_process_with_the_same_pid_changes_nothing() -> None:

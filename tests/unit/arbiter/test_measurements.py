@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from milimo_arbiter import events
+from milimo_arbiter import effects, events
 from milimo_arbiter.memory import ledger, measured_use
 
 from .scene import Scene
@@ -38,6 +38,12 @@ def test_5_a_revoked_holder_may_load_on_until_its_ttl_so_a_sample_counts_only_af
     scene = Scene().with_driver().hold(1, "video", 60, pid=1).do(events.Revoke(lease_id="a-0-1", reason=""), 1.0)
     scene.sample(0, {}, at=13.0, begun=begun)
     assert (scene.tenants() == set()) is freed
+
+
+def test_5_a_sample_that_still_shows_all_of_it_is_no_news_for_the_record() -> None:
+    scene = Scene().with_driver().hold(1, "video", 60, pid=1).do(events.Release(stream=1), 1.0)
+    assert scene.sample(60, {1: 60}, at=2.0).done == ()
+    assert scene.sample(25, {1: 25}, at=3.0).done == (effects.Save(lease=scene.lease("video")),)
 
 
 def test_5_a_stale_sample_never_replaces_a_newer_one() -> None:

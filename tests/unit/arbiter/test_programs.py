@@ -35,6 +35,9 @@ def test_1_11_unknown_memory_is_neither_zero_nor_infinite_but_an_error() -> None
     scene = beside(Scene(), None)
     before = scene.state
     assert scene.acquire(1, "video", 10).refused() == [effects.Refusal.EXTERNAL_UNKNOWN]
+    (refused,) = scene.done
+    assert isinstance(refused, effects.Refuse)
+    assert refused.text == "what ollama holds is not known (why): MILIMO_ARBITER_OLLAMA_BYTES says what to count with"
     assert scene.state == before
     assert beside(scene, 0).acquire(2, "video", 100).tenants() == {"video"}
 
@@ -50,7 +53,7 @@ def test_7_4_a_program_is_asked_once_and_again_when_its_time_is_over() -> None:
     scene = beside(Scene(), 50).acquire(1, "video", 90)
     assert evicted(scene) == ["ollama"]
     assert scene.decided() == ["evict_requested"]
-    assert scene.sent(1) == [effects.Queued(position=1, reason="memory of ollama is on its way back")]
+    assert [(one.position, one.reason) for one in scene.queued(1)] == [(1, "memory of ollama is on its way back")]
     assert evicted(beside(scene, 50, at=59.0)) == []
     assert next_change(scene.state, 59.0) == 60.0
     assert evicted(scene.do(events.Tick(), 60.0)) == ["ollama"]
@@ -61,7 +64,7 @@ def test_7_4_a_program_is_asked_once_and_again_when_its_time_is_over() -> None:
 def test_7_4_a_program_that_holds_the_reserve_only_is_left_alone() -> None:
     scene = beside(Scene(), 10).hold(1, "video", 60).acquire(2, "image", 60)
     assert evicted(scene) == []
-    assert scene.sent(2) == [effects.Queued(position=1, reason="video is busy on job job of video")]
+    assert [(one.position, one.reason) for one in scene.queued(2)] == [(1, "video is busy on job job of video")]
 
 
 @pytest.mark.parametrize(("busy", "asked"), [(False, "ollama"), (True, "video")])

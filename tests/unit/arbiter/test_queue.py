@@ -82,6 +82,15 @@ def test_7_2_another_device_serves_who_does_not_fit_on_the_first() -> None:
     assert scene.lease("image").fencing_token == 1, "tokens rise per device"
 
 
+def test_7_2_nobody_waits_for_memory_that_is_free_on_another_device() -> None:
+    scene = Scene()
+    scene.state = replace(
+        scene.state, devices={**scene.state.devices, "a:1": Device(id="a:1", name="", total=50, reserve=0)}
+    )
+    scene.hold(1, "video", 80, idle=True).do(events.ReclaimIdle(device="a:0", bytes=0)).acquire(2, "image", 50)
+    assert scene.lease("image").device == "a:1"
+
+
 def test_7_3_a_small_request_passes_only_if_it_takes_nothing_from_an_earlier_one() -> None:
     scene = Scene().hold(1, "video", 70, idle=True).do(events.ReclaimIdle(device=None, bytes=0))
     scene.acquire(2, "image", 80)
@@ -112,6 +121,14 @@ def test_7_5_a_request_that_nobody_can_make_room_for_holds_nobody_up() -> None:
     scene.acquire(2, "image", 50)
     assert scene.sent(2) == [effects.Queued(position=1, reason="no holder could make room for it")]
     assert scene.acquire(3, "sam", 40).tenants() == {"video", "sam"}
+
+
+def test_7_4_who_is_not_wanted_any_more_has_a_whole_batch_before_it_when_it_is_wanted_again() -> None:
+    scene = Scene().hold(1, "video", 60).do(events.Busy(stream=1, job_id="first", waiting_jobs=3))
+    scene.acquire(2, "image", 50, at=1.0).do(events.Busy(stream=1, job_id="second", waiting_jobs=2))
+    assert (scene.lease("video").wanted_since, scene.lease("video").turns) == (1.0, 1)
+    scene.do(events.StreamEnded(stream=2), 2.0)
+    assert (scene.lease("video").wanted_since, scene.lease("video").turns) == (None, 0)
 
 
 # 8: telling
