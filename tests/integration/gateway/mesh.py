@@ -81,12 +81,14 @@ class Jobs(jobs_pb2_grpc.JobServiceServicer):
     async def WatchJob(self, request: jobs_pb2.WatchJobRequest, context: Any) -> AsyncIterator[jobs_pb2.JobEvent]:
         if request.job_id == "missing":
             raise NotFound("job", "missing")
-        for sequence in range(request.after_sequence + 1, 4):
-            yield jobs_pb2.JobEvent(job_id=request.job_id, sequence=sequence, durable=True)
-        if request.job_id == "endless":
-            try:
+        try:
+            for sequence in range(request.after_sequence + 1, 4):
+                yield jobs_pb2.JobEvent(job_id=request.job_id, sequence=sequence, durable=True)
+            if request.job_id == "endless":
                 await asyncio.Event().wait()
-            finally:
+        finally:
+            # Also when the caller left at the first of them.
+            if request.job_id == "endless":
                 self.traffic.cancelled.set()
 
 
