@@ -14,7 +14,7 @@ export MILIMO_HOME
 # One thread a process: two processes with all cores each are slower than with one each.
 TEST_ENVIRONMENT := OMP_NUM_THREADS=1 MILIMO_MODELS_DIR=$(CURDIR)/var/models
 
-.PHONY: help demo test test-python test-typescript up down bench simulate soak protos lint types ci clean
+.PHONY: help demo test test-python test-typescript up down bench simulate mutate soak protos lint types ci clean
 
 help:
 	@sed -n 's/^#   //p; s/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|'
@@ -67,7 +67,12 @@ SEED ?= 0
 STEPS ?= 1000000
 
 simulate: $(VENV)/.installed  ## the arbiter's rules in random worlds: make simulate SEED=7 STEPS=20000
-	@$(BIN)/python -m milimo_arbiter.simulation --seed $(SEED) --steps $(STEPS)
+	@$(BIN)/python -m milimo_arbiter.simulation --seed "$(SEED)" --steps "$(STEPS)"
+
+MODULES ?= core
+
+mutate: $(VENV)/.installed  ## breaks the arbiter's rules in every small way: do its tests notice? make mutate MODULES="core plan"
+	$(BIN)/python tests/mutation/run.py $(MODULES)
 
 protos: $(VENV)/.installed clients/typescript/node_modules/.installed  ## generates the stubs from the contract
 	cd protos && ../$(BIN)/buf format -w

@@ -1,4 +1,4 @@
-"""The commands of the server: `milimo up`, `down`, `doctor`, and `models verify` and `write-tiny`.
+"""The commands of the server: `milimo up`, `down`, `doctor`, and `models verify`, `write-tiny`, `pull`, `add-lora`.
 
 They join the `milimo` command by the entry point group `milimo.commands`. What they need is imported when they run, so
 that `milimo --help` stays quick.
@@ -16,13 +16,11 @@ from milimo.cli import group
 from milimo.cli_output import Output, size_text
 from milimo.cli_session import JsonOption
 
+from milimo_deploy import model_commands
+from milimo_deploy.model_commands import HomeOption
+
 if TYPE_CHECKING:
     from milimo_deploy.mesh import Addresses
-
-HomeOption = Annotated[
-    Path | None,
-    typer.Option("--home", envvar="MILIMO_HOME", help="Folder of everything. Default: in the user's data folder."),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -33,6 +31,8 @@ def register(app: typer.Typer) -> None:
     models = group(app, "models")
     models.command("verify")(verify)
     models.command("write-tiny")(write_tiny)
+    models.command("pull")(model_commands.pull)
+    models.command("add-lora")(model_commands.add_lora)
 
 
 def _home(home: Path | None) -> Path:

@@ -32,6 +32,9 @@ _HTTP: Final[Mapping[str, int]] = {
 _MEANINGS: Final[Mapping[str, str]] = {
     "EXTERNAL_UNKNOWN": "A program that is no tenant holds memory, and does not say how much.",
     "INTERNAL": "An error of the server: the logs have it under `metadata.error_id`.",
+    "ASSET_IN_USE": "Elements show the asset: take it from their images first.",
+    "ELEMENT_FULL": "The element has as many images as it may.",
+    "TRIGGER_TAKEN": "Another element of the project has this trigger word, or one that differs in case only.",
     "JOBS_RUNNING": "Jobs of the project have not ended: cancel them first.",
     "IMAGE_TOO_LARGE": "More pixels than are accepted.",
     "IMAGE_FORMAT_UNSUPPORTED": "Not a PNG, JPEG or WebP image.",
@@ -42,6 +45,7 @@ _MEANINGS: Final[Mapping[str, str]] = {
     "VIDEO_TOO_LARGE": "More pixels a side or more frames than are accepted.",
     "FOOTPRINT_TOO_LARGE": "Every grade of the model is larger than the budget of any device.",
     "DEVICE_UNKNOWN": "A grade names a device that the arbiter does not have.",
+    "NOTHING_FOUND": "The segmentation found nothing to repaint.",
     "QUEUE_FULL": "Too many requests for memory wait already, or too many jobs of the service have not ended.",
     "DISK_FULL": "The disk has no room for the file: delete something, or give it more.",
     "TOO_MANY_UPLOADS": "Too many uploads are at work already.",

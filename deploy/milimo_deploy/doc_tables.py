@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from milimo_arbiter import decisions as arbiter_decisions
 from milimo_arbiter import metrics as arbiter_metrics
 from milimo_arbiter.settings import ArbiterSettings
 from milimo_gateway.contract import PACKAGE, read_contract
@@ -108,6 +109,7 @@ def limits_table() -> str:
             ("upload", _bytes(limits.UPLOAD_BYTES)),
             ("gRPC message; media travel as assets", _bytes(limits.MESSAGE_BYTES)),
             ("time for one answer", f"{limits.UNARY_SECONDS:g} s"),
+            ("time for a generated text, waiting included", f"{limits.TEXT_SECONDS:g} s"),
             ("time for an upload", f"{limits.UPLOAD_SECONDS:g} s"),
             ("image, uploaded or made", f"{limits.IMAGE_PIXELS / 1e6:g} megapixels"),
             ("images of one request", f"{image.MAX_COUNT}"),
@@ -146,13 +148,14 @@ def metrics_table() -> str:
 
 def tables() -> Mapping[str, str]:
     """Every generated table by its name."""
+    spans = {**SPANS, **arbiter_decisions.SPANS}
     found = {
         "settings of all": settings_table(MeshSettings),
         "settings of services": settings_table(ServiceSettings, beyond=MeshSettings),
         "settings of the arbiter": settings_table(ArbiterSettings, beyond=MeshSettings),
         "settings of the gateway": settings_table(GatewaySettings, beyond=ServiceSettings),
         "limits": limits_table(),
-        "spans": table(("span", ""), ((f"`{name}`", text) for name, text in SPANS.items())),
+        "spans": table(("span", ""), ((f"`{name}`", text) for name, text in spans.items())),
         "metrics": metrics_table(),
         "reasons": table(("reason", "code", "HTTP", ""), doc_reasons.rows(ROOT)),
     }

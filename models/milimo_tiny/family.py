@@ -11,6 +11,8 @@ from milimo_runtime.registry import ModelFootprint, Registry, write_manifest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from milimo_runtime.registry import InstalledModel
+
 _MIB: Final = 1024**2
 _NOTE: Final = "Random weights: what it makes is noise by design."
 _ADVICE: Final = "`milimo models write-tiny` writes it again."
@@ -19,20 +21,24 @@ _ADVICE: Final = "`milimo models write-tiny` writes it again."
 MODELS: Final[Mapping[str, tuple[dict[str, Any], int]]] = {
     "ltx-2": ({"purpose": "video", "checkpoint": "distilled"}, 384),
     "flux-2": ({"purpose": "image", "checkpoint": "distilled"}, 256),
+    "flux-2-base": ({"purpose": "image", "checkpoint": "base"}, 256),
     "sam-3": ({"purpose": "segmentation", "checkpoint": ""}, 128),
 }
+
+# A file that earlier versions did not write: without it a model is written again.
+_NEWEST: Final[Mapping[str, str]] = {"flux-2": "ip-adapter.safetensors"}
 
 
 def _writers() -> Mapping[str, Callable[[Path, int], None]]:
     # torch, diffusers and transformers take seconds to import: not needed to see that all is there.
     from transformers.utils import logging
 
-    from milimo_tiny.flux2 import write_flux2
+    from milimo_tiny.flux2 import write_flux2, write_flux2_base
     from milimo_tiny.ltx2 import write_ltx2
     from milimo_tiny.sam3 import write_sam3
 
     logging.disable_progress_bar()
-    return {"ltx-2": write_ltx2, "flux-2": write_flux2, "sam-3": write_sam3}
+    return {"ltx-2": write_ltx2, "flux-2": write_flux2, "flux-2-base": write_flux2_base, "sam-3": write_sam3}
 
 
 def write_tiny(models_dir: Path, *, seed: int = 0, force: bool = False) -> list[str]:
@@ -42,9 +48,7 @@ def write_tiny(models_dir: Path, *, seed: int = 0, force: bool = False) -> list[
         The names of those that were written.
     """
     registry = Registry(models_dir, "tiny")
-    whole = {
-        model.manifest.name for model in registry.models() if all(status.status == "ok" for status in model.check())
-    }
+    whole = {model.manifest.name for model in registry.models() if _is_whole(model)}
     missing = [name for name in MODELS if force or name not in whole]
     if not missing:
         return []
@@ -64,3 +68,10 @@ def write_tiny(models_dir: Path, *, seed: int = 0, force: bool = False) -> list[
         shutil.rmtree(root, ignore_errors=True)
         partial.rename(root)
     return missing
+
+
+def _is_whole(model: InstalledModel) -> bool:
+    newest = _NEWEST.get(model.manifest.name)
+    return all(status.status == "ok" for status in model.check()) and (
+        newest is None or newest in {file.path for file in model.manifest.files}
+    )

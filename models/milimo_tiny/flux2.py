@@ -6,6 +6,7 @@ vae/               AutoencoderKLFlux2, 8 × 8 pixels per latent as the real one
 ae.safetensors     the same weights by the names of FLUX.2's own code
 text_encoder/      Qwen3ForCausalLM, 4 layers, of which the first three are used (layers 1, 2, 3)
 tokenizer/         Qwen2TokenizerFast, byte-level BPE with Qwen3's chat template
+image_encoder/     CLIP's vision part for the IP-Adapter, ip-adapter.safetensors, with tokens as wide as a text layer
 scheduler/         FlowMatchEulerDiscreteScheduler with FLUX.2's shifts
 """
 
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from milimo_runtime.vision_ops import prepare_torchvision
 
+from milimo_tiny.flux2_ip_adapter import write_ip_adapter
 from milimo_tiny.flux2_native import write_native_autoencoder
 from milimo_tiny.vocabulary import byte_level_bpe
 
@@ -100,6 +102,7 @@ def write_flux2(root: Path, seed: int = 0, *, is_distilled: bool = True) -> None
                 initializer_range=0.3,
             )
         )
+        write_ip_adapter(root, _TEXT_WIDTH)
     transformer.save_pretrained(root / "transformer")
     vae.save_pretrained(root / "vae")
     write_native_autoencoder(root, root / "vae")
@@ -123,6 +126,11 @@ def write_flux2(root: Path, seed: int = 0, *, is_distilled: bool = True) -> None
         "vae": ["diffusers", "AutoencoderKLFlux2"],
     }
     (root / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+
+
+def write_flux2_base(root: Path, seed: int = 0) -> None:
+    """Writes a checkpoint that says it is not distilled: many steps, with guidance. As `write_flux2` else."""
+    write_flux2(root, seed, is_distilled=False)
 
 
 def _tokenizer() -> Qwen2TokenizerFast:

@@ -27,7 +27,11 @@ def acquire(change: Transition, event: Acquire) -> None:
         earlier = next(
             (one for one in state.waiters.values() if one.request.resume_token == request.resume_token), None
         )
-        if earlier is not None and _is_same(earlier.request, request):  # 1.10
+        if earlier is not None:
+            if not _is_same(earlier.request, request):
+                _refuse_token(change, event.stream)
+                return
+            # 1.10
             change.state = state.without_waiter(earlier.stream).with_waiter(
                 Waiter(stream=event.stream, request=request, since=earlier.since, arrival=earlier.arrival)
             )
@@ -90,16 +94,20 @@ def _lease_of(state: State, resume_token: str) -> Lease | None:
 
 
 def _is_same(one: Request, other: Request) -> bool:
-    return (one.tenant, one.process, one.resume_token) == (other.tenant, other.process, other.resume_token)
+    return (one.tenant, one.process) == (other.tenant, other.process)
+
+
+def _refuse_token(change: Transition, stream: int) -> None:
+    text = "the token belongs to another tenant or process"
+    change.effects.append(Refuse(stream=stream, refusal=Refusal.RESUME_TOKEN_FOREIGN, text=text))  # 1.6
 
 
 def _take_up(
     change: Transition, lease: Lease, stream: int, tenant: str, process: ProcessIdentity | None, reason: str
 ) -> None:
     """Puts whoever knows the token on its lease (1.6 to 1.8)."""
-    if lease.tenant != tenant or lease.process != process:  # 1.6
-        text = "the token belongs to another tenant or process"
-        change.effects.append(Refuse(stream=stream, refusal=Refusal.RESUME_TOKEN_FOREIGN, text=text))
+    if lease.tenant != tenant or lease.process != process:
+        _refuse_token(change, stream)
         return
     if lease.stream is not None:
         change.effects.append(Close(stream=lease.stream))

@@ -15,7 +15,7 @@ Pure: no gRPC, no database, no clock. The numbers below stand beside the code th
     1.3  the queue is full: refused
     1.4  otherwise it waits; rule 7 may serve it in the same step
     1.5  resume, token unknown: the lease is over, and the stream hears it
-    1.6  resume, token of another tenant or process: refused
+    1.6  resume, or a repeated request, with the token of another tenant or process: refused
     1.7  resume of a quarantined lease: it stays lost; the stream hears it and may release
     1.8  resume otherwise: the holder is back, with the same fencing token; an older stream of the lease is closed
     1.9  a repeated request that was granted before: as a resume of that lease
@@ -84,7 +84,7 @@ from milimo_arbiter.forecast import forecast, is_noticeable
 from milimo_arbiter.learning import learn, learn_length
 from milimo_arbiter.memory import reload_seconds, still_there
 from milimo_arbiter.parking import forget_parked, park, report_parked
-from milimo_arbiter.plan import asked_of, schedule
+from milimo_arbiter.plan import asked_of, schedule, wish_of
 from milimo_arbiter.queue import in_order
 from milimo_arbiter.state import External, Lease, Turn
 from milimo_arbiter.transition import Transition
@@ -94,7 +94,7 @@ if TYPE_CHECKING:
 
     from milimo_arbiter.effects import Effect
     from milimo_arbiter.events import Event, Message
-    from milimo_arbiter.state import State
+    from milimo_arbiter.state import State, Waiter
 
 
 def step(state: State, event: Event, now: float) -> tuple[State, tuple[Effect, ...]]:
@@ -372,30 +372,26 @@ def _serve(change: Transition) -> None:
             change.grant(plan.grant)
             plan = schedule(change.state, change.now)
         for lease_id, (size, waiter) in asked_of(plan.asks).items():
-            reason = f"{waiter.request.tenant} waits for {_size(waiter.request.footprints[0].bytes)}"
-            change.ask(change.state.leases[lease_id], size, reason)
+            change.ask(change.state.leases[lease_id], size, wish_of(waiter))
         for name, waiter in plan.evicts.items():
-            change.evict(name, f"{waiter.request.tenant} waits for {_size(waiter.request.footprints[0].bytes)}")
+            change.evict(name, wish_of(waiter))
         wanted, reasons = plan.wanted, plan.reasons
     for lease in [
         one for one in change.state.leases.values() if (one.wanted_since is None) == (one.lease_id in wanted)
     ]:
         change.put(replace(lease, wanted_since=change.now if lease.wanted_since is None else None, turns=0))
-    times = {} if plan is None else forecast(change.state, plan, change.now)
+    _tell(change, reasons, {} if plan is None else forecast(change.state, plan, change.now))
+
+
+def _tell(change: Transition, reasons: Mapping[int, str], times: Mapping[int, float]) -> None:
+    told: dict[int, Waiter] = {}
     for position, waiter in enumerate(in_order(change.state), start=1):  # 8
         reason, time = reasons[waiter.stream], times.get(waiter.stream)
         if (position, reason) != (waiter.told_position, waiter.told_reason) or is_noticeable(
             waiter.told_time, time, change.now
         ):
-            told = replace(waiter, told_position=position, told_reason=reason, told_time=time)
-            change.state = change.state.with_waiter(told)
+            told[waiter.stream] = replace(waiter, told_position=position, told_reason=reason, told_time=time)
             eta_s = None if time is None else time - change.now
             change.send(waiter.stream, Queued(position=position, reason=reason, eta_s=eta_s))
-
-
-def _size(count: int) -> str:
-    """Bytes as a person reads them."""
-    for unit, size in (("GiB", 2**30), ("MiB", 2**20)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count} bytes"
+    if told:
+        change.state = replace(change.state, waiters={**change.state.waiters, **told})

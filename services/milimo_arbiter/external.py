@@ -57,7 +57,8 @@ class Ollama:
     """Ollama on this host. What it holds is asked of `/api/ps`; `keep_alive: 0` makes it give a model's memory back.
 
     Nobody who listens holds nothing. An answer that is late, an error or nonsense changes nothing about what is known;
-    where nothing was known, `assumed` is.
+    where nothing was known, `assumed` is, and one whose `/api/tags` lists no model holds nothing. What a model would
+    take that is not loaded, `/api/show` does not say.
     """
 
     name = "ollama"
@@ -80,21 +81,35 @@ class Ollama:
             return Seen(bytes=0)
         except (httpx.HTTPError, _Nonsense) as error:
             problem = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-            return Seen(bytes=self._assumed if self._known is None else self._known, problem=problem)
+            held_before = self._assumed if self._known is None else self._known
+            if held_before is None and await self._has_no_models():
+                held_before = 0
+            return Seen(bytes=held_before, problem=problem)
         expiry = {str(model["name"]): model.get("expires_at") for model in models}
         busy = any(self._expiry.get(name) != until for name, until in expiry.items())
         self._known, self._expiry = held, expiry
         return Seen(bytes=held, busy=busy)
 
     async def _models(self) -> list[dict[str, Any]]:
-        answer = await self._client.get("/api/ps")
+        """The models that are loaded."""
+        return await self._listed("/api/ps")
+
+    async def _has_no_models(self) -> bool:
+        """Whether there is nothing that it could have loaded, as far as it says."""
+        try:
+            return not await self._listed("/api/tags")
+        except (httpx.HTTPError, _Nonsense):
+            return False
+
+    async def _listed(self, path: str) -> list[dict[str, Any]]:
+        answer = await self._client.get(path)
         answer.raise_for_status()
         try:
             models = answer.json()["models"]
         except (ValueError, KeyError, TypeError) as error:
-            raise _Nonsense("/api/ps does not answer as Ollama does") from error
+            raise _Nonsense(f"{path} does not answer as Ollama does") from error
         if not isinstance(models, list) or not all(isinstance(one, dict) and "name" in one for one in models):
-            raise _Nonsense("/api/ps does not answer as Ollama does")
+            raise _Nonsense(f"{path} does not answer as Ollama does")
         return models
 
     def _bytes(self, model: Mapping[str, Any]) -> int:

@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from milimo_arbiter.core import step
-from milimo_arbiter.effects import Change, Close, Decided, Evict, Kill, Refuse, Send, Watch
+from milimo_arbiter.decisions import tell
+from milimo_arbiter.effects import Change, Close, Decided, Evict, Kill, Queued, Refuse, Send, Watch
 from milimo_arbiter.events import ExternalSeen, ProcessGone, Sampled, StreamEnded, Tick
 from milimo_arbiter.plan import is_settling, next_change
 from milimo_arbiter.processes import ProcessWatch
+from milimo_arbiter.stream import Stream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from milimo_arbiter.devices import Driver
-    from milimo_arbiter.effects import Effect, Reply
+    from milimo_arbiter.effects import Effect
     from milimo_arbiter.events import Event
     from milimo_arbiter.external import Program
     from milimo_arbiter.state import Device, Lease, State
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
     # The states before and after an event, to what is to be saved with it.
     Respond = Callable[[State, State], Answer | None]
-
-log = logging.getLogger(__name__)
 
 # Decisions that onlookers can still see.
 _DECISIONS: Final = 100
@@ -37,8 +36,15 @@ _SAMPLE_RETURNING_S: Final = 0.003
 _SAMPLE_QUEUE_S: Final = 0.25
 _SAMPLE_QUIET_S: Final = 1.0
 
+# After something happened it is seen within so many seconds when the rules have to look again: once for all that
+# happened meanwhile.
+_LOOK_AHEAD_S: Final = 0.002
 
-# How often a program that is no tenant is asked what it holds, in seconds: while there is a queue, and otherwise.
+# Each place that is told takes time from those who wait: all together they hear of one in so many seconds.
+_PLACE_S: Final = 0.001
+
+# How often a program that is no tenant is asked what it holds, in seconds: while there is a queue or that was never
+# known, and otherwise.
 _LOOK_QUEUE_S: Final = 0.5
 _LOOK_QUIET_S: Final = 5.0
 
@@ -49,18 +55,6 @@ class _Happening(NamedTuple):
     event: Event
     done: asyncio.Future[None] | None = None
     respond: Respond | None = None
-
-
-class Stream:
-    """The arbiter's end of one `Lease` call: replies to send, then a peaceful end or a refusal."""
-
-    def __init__(self, number: int) -> None:
-        self.number = number
-        self.replies: asyncio.Queue[Reply | Refuse | BaseException | None] = asyncio.Queue()
-
-    def end(self, error: BaseException | None = None) -> None:
-        """Nothing more will be sent; `error` is what the caller gets."""
-        self.replies.put_nowait(error)
 
 
 class Arbiter:
@@ -133,6 +127,7 @@ class Arbiter:
 
     def close_stream(self, stream: Stream) -> None:
         """The caller is gone, or was told everything."""
+        stream.end()
         if self._streams.pop(stream.number, None) is not None:
             self.post(StreamEnded(stream=stream.number))
 
@@ -179,8 +174,7 @@ class Arbiter:
     async def _handle(self, first: _Happening) -> None:
         """Takes everything that has come by now, and saves it in one transaction before anybody hears of it."""
         batch = [first]
-        # Whatever else has arrived in this round of the loop shares the commit.
-        await asyncio.sleep(0)
+        # Whatever else has arrived since this was woken shares the commit.
         while not self._events.empty():
             batch.append(self._events.get_nowait())
         state = self._state
@@ -210,8 +204,9 @@ class Arbiter:
                 happening.done.set_result(None)
         # The replies go out first.
         await asyncio.sleep(0)
-        self._set_timer()
-        if sample_pause(state, self._clock()) < sample_pause(before, self._clock()):
+        if self._timer is None or self._timer.when() > asyncio.get_running_loop().time() + _LOOK_AHEAD_S:
+            self._set_timer(self._look_ahead, _LOOK_AHEAD_S)
+        if self._driver is not None and sample_pause(state, self._clock()) < sample_pause(before, self._clock()):
             self._stirred.set()
         if _looks_different(before, state):
             async with self._changed:
@@ -219,18 +214,18 @@ class Arbiter:
                 self._changed.notify_all()
         for effect in effects:
             if isinstance(effect, Decided):
-                _log(effect)
+                tell(effect)
 
     def _perform(self, effect: Effect) -> None:
         match effect:
-            case Send():
+            case Send(reply=Queued() as place):
                 stream = self._streams.get(effect.stream)
                 if stream is not None:
-                    stream.replies.put_nowait(effect.reply)
-            case Refuse():
+                    stream.say_place(place, len(self._state.waiters) * _PLACE_S)
+            case Send() | Refuse():
                 stream = self._streams.get(effect.stream)
                 if stream is not None:
-                    stream.replies.put_nowait(effect)
+                    stream.say(effect.reply if isinstance(effect, Send) else effect)
             case Close():
                 # The rules have done with it: they need not hear of its end.
                 stream = self._streams.pop(effect.stream, None)
@@ -250,13 +245,22 @@ class Arbiter:
                 # Was recorded before.
                 pass
 
-    def _set_timer(self) -> None:
+    def _set_timer(self, call: Callable[[], None], seconds: float) -> None:
         if self._timer is not None:
             self._timer.cancel()
+        self._timer = asyncio.get_running_loop().call_later(seconds, call)
+
+    def _look_ahead(self) -> None:
+        """Has time pass when something will change by it."""
+        self._timer = None
         now = self._clock()
         due = next_change(self._state, now)
         if due is not None:
-            self._timer = asyncio.get_running_loop().call_later(due - now, self.post, Tick())
+            self._set_timer(self._let_time_pass, due - now)
+
+    def _let_time_pass(self) -> None:
+        self._timer = None
+        self.post(Tick())
 
     async def _sample(self, driver: Driver) -> None:
         """Reads the devices: quickly while memory is on its way back, since the next in the queue waits for it."""
@@ -289,25 +293,13 @@ class Arbiter:
                     problem=seen.problem,
                 )
             )
-            await _wait_for(again, _LOOK_QUEUE_S if self._state.waiters else _LOOK_QUIET_S)
+            # While nothing is known, requests are refused.
+            eager = self._state.waiters or seen.bytes is None
+            await _wait_for(again, _LOOK_QUEUE_S if eager else _LOOK_QUIET_S)
 
     async def _evict(self, program: Program) -> None:
         await program.evict()
         self._look_again[program.name].set()
-
-
-def _log(decided: Decided) -> None:
-    log.info(
-        decided.reason,
-        extra={
-            "action": decided.action,
-            "tenant": decided.tenant,
-            "device": decided.device,
-            "bytes": decided.bytes,
-            "fencing_token": decided.fencing_token,
-            **({"job_id": decided.job_id} if decided.job_id else {}),
-        },
-    )
 
 
 def sample_pause(state: State, now: float) -> float:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from milimo_runtime.metrics import DEVICE, Instrument, observe
 
+from milimo_arbiter.decisions import DECISIONS
 from milimo_arbiter.memory import ledger
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ LEASES: Final = Instrument(
 QUEUE_DEPTH: Final = Instrument(
     name="milimo.arbiter.queue.depth", unit="{request}", description="Requests that wait for memory"
 )
-INSTRUMENTS: Final = (*MEMORY.values(), PARKED, LEASES, QUEUE_DEPTH)
+INSTRUMENTS: Final = (*MEMORY.values(), PARKED, LEASES, QUEUE_DEPTH, DECISIONS)
 
 
 def export_metrics(arbiter: Arbiter) -> None:

@@ -54,6 +54,8 @@ class Schedule:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class _Option:
+    # 0 is the best grade.
+    rank: int
     footprint: Footprint
     device: str
     # What each victim has to give.
@@ -182,6 +184,7 @@ def _options(
                 busy = sum(1 for lease, _ in victims if lease.turn is not None and lease.reclaim is None)
                 busy += sum(1 for program in going if program.busy)
                 yield _Option(
+                    rank=rank,
                     footprint=footprint,
                     device=device,
                     victims=victims,
@@ -210,8 +213,8 @@ def is_leaving(program: External, state: State, now: float) -> bool:
 
 
 def _cheapest(options: Iterable[_Option]) -> _Option | None:
-    # Of equal costs the first is the better grade, and min keeps the first.
-    return min(options, key=lambda option: option.cost, default=None)
+    # Of equal costs the better grade, and of those one that fits now: nobody waits for what is free elsewhere.
+    return min(options, key=lambda option: (option.cost, option.rank, not option.fits_now), default=None)
 
 
 def _victims(state: State, device: str, missing: int, asked: Mapping[str, int]) -> tuple[tuple[Lease, int], ...]:
@@ -275,6 +278,15 @@ def _reason(option: _Option, state: State) -> str:
     if names:
         return f"memory of {', '.join(sorted(names))} is on its way back"
     return f"memory of {option.device} is on its way back"
+
+
+def wish_of(waiter: Waiter) -> str:
+    """Why memory is asked for, in words."""
+    size = waiter.request.footprints[0].bytes
+    for unit, bytes_ in (("GiB", 2**30), ("MiB", 2**20)):
+        if size >= bytes_:
+            return f"{waiter.request.tenant} waits for {size / bytes_:.1f} {unit}"
+    return f"{waiter.request.tenant} waits for {size} bytes"
 
 
 def asked_of(asks: Iterable[Ask]) -> Mapping[str, tuple[int, Waiter]]:

@@ -32,10 +32,11 @@ if TYPE_CHECKING:
 
     import grpc.aio
 
-    from milimo_arbiter.loop import Arbiter, Stream
+    from milimo_arbiter.loop import Arbiter
     from milimo_arbiter.repeats import Record, Repeats
     from milimo_arbiter.state import Lease, ProcessIdentity, State
     from milimo_arbiter.store import Answer
+    from milimo_arbiter.stream import Stream
 
 
 # Onlookers hear at most so often, in seconds.

@@ -15,6 +15,7 @@ from milimo_runtime.worker import open_worker
 from milimo_runtime.worker_service import WorkerService
 
 from milimo_image.program import ImageProgram, load
+from milimo_image.segmentation import open_segmentation
 from milimo_image.service import ImageService
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import grpc.aio
 
 SERVICES = ("milimo.v1.ImageService", "milimo.v1.WorkerService")
+KINDS = (JobKind.IMAGE, JobKind.INPAINT, JobKind.ELEMENT_VISUAL)
 # Raised when the order of a job's steps changes: open jobs of the version before then fail and can be retried.
 WORKFLOW_VERSION = 1
 
@@ -34,13 +36,14 @@ def main() -> int:
     @contextlib.asynccontextmanager
     async def setup(server: grpc.aio.Server) -> AsyncIterator[Served]:
         async with (
-            open_model_process(service="image", model="flux-2", settings=settings, load=load) as process,
+            open_segmentation(settings.segmentation_address) as segmentation,
+            open_model_process(service="image", model=settings.image_model, settings=settings, load=load) as process,
             open_worker(
                 process,
                 service="image",
                 version=WORKFLOW_VERSION,
                 address=settings.image_address,
-                programs=dict.fromkeys((JobKind.IMAGE, JobKind.INPAINT), ImageProgram(process)),
+                programs=dict.fromkeys(KINDS, ImageProgram(process, segmentation)),
             ) as worker,
         ):
             image_pb2_grpc.add_ImageServiceServicer_to_server(ImageService(process, worker), server)

@@ -11,10 +11,11 @@ from milimo_image.decode import decode_image_latents
 from milimo_image.denoise import Guidance, denoise
 from milimo_image.latents import initial_noise
 from milimo_image.output import ImageMetadata
-from milimo_image.plan import ENCODE_PROMPT, ENCODE_REFERENCES, decode_stage, denoise_stage
+from milimo_image.plan import ENCODE_PROMPT, decode_stage, denoise_stage
 from milimo_image.preview import preview_image
 from milimo_image.prompts import embed_prompt
-from milimo_image.references import encode_image, reference_tokens
+from milimo_image.references import encode_references, reference_tokens
+from milimo_image.request import ReferenceMode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from milimo_image.plan import ImagePlan
     from milimo_image.prompts import PromptCache, PromptEmbedding
     from milimo_image.references import ReferenceCache, ReferenceTokens
-    from milimo_image.request import ImageRequest
+    from milimo_image.request import ImageRequest, Inpaint
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -69,7 +70,7 @@ def generate(
     """
     models.autoencoders.select(plan.autoencoder)
     prompt, guidance = prepare_prompt(models, request, plan, observer, caches.prompts, tells=first == 0)
-    beside = _references(models, references, caches.references, observer)
+    encoded = encode_references(models, plan, references, caches.references, observer)
 
     count = len(plan.seeds)
     for index in range(first, count):
@@ -77,9 +78,9 @@ def generate(
             models,
             plan,
             plan.seeds[index],
-            prompt.states,
+            encoded.beside(prompt.states),
             guidance,
-            beside,
+            reference_tokens(encoded.latents),
             observer,
             index,
             rows=plan.model_height // defaults.SIDE_MULTIPLE,
@@ -123,19 +124,6 @@ def _guidance(models: ImageModels, request: ImageRequest, plan: ImagePlan, promp
     if plan.guidance > 1.0:
         return Guidance(negative=embed_prompt(models, "", prompts).states, scale=plan.guidance)
     return None
-
-
-def _references(
-    models: ImageModels, references: Sequence[Image], cache: ReferenceCache, observer: Observer
-) -> ReferenceTokens | None:
-    if not references:
-        return None
-    observer.begin(ENCODE_REFERENCES, len(references))
-    latents = []
-    for image in references:
-        latents.append(encode_image(models, image, cache))
-        observer.advance()
-    return reference_tokens(latents)
 
 
 def denoise_noise(
@@ -190,13 +178,39 @@ def image_metadata(request: ImageRequest, plan: ImagePlan, seed: int) -> ImageMe
     }
     if plan.cfg_scale > 1.0:
         parameters |= {"cfg_scale": plan.cfg_scale, "negative_prompt": request.negative_prompt}
+    if request.original_prompt:
+        parameters["original_prompt"] = request.original_prompt
     if request.references:
         parameters["references"] = ",".join(reference.asset_id for reference in request.references)
+        parameters["reference_mode"] = _mode(plan).value
     if request.inpaint is not None:
         parameters |= {
             "inpainted": request.inpaint.image.asset_id,
-            "mask": request.inpaint.mask.asset_id,
+            **_mask_parameters(request.inpaint),
             "strength": request.inpaint.strength,
             "feather": request.inpaint.feather,
         }
     return ImageMetadata(prompt=request.prompt, parameters=parameters)
+
+
+def _mask_parameters(inpaint: Inpaint) -> dict[str, str]:
+    """Where the mask came from, and by how much the canvas grew."""
+    parameters = {}
+    if inpaint.mask is not None:
+        parameters["mask"] = inpaint.mask.asset_id
+    prompt, grown = inpaint.mask_prompt, inpaint.outpaint
+    if prompt is not None and prompt.text:
+        parameters["mask_text"] = prompt.text
+    elif prompt is not None:
+        parameters["mask_points"] = " ".join(f"{each.x:g},{each.y:g},{each.positive:d}" for each in prompt.points)
+        parameters["mask_boxes"] = " ".join(f"{box.x0:g},{box.y0:g},{box.x1:g},{box.y1:g}" for box in prompt.boxes)
+    if not grown.is_empty:
+        parameters["outpaint"] = f"{grown.left},{grown.top},{grown.right},{grown.bottom}"
+    return parameters
+
+
+def _mode(plan: ImagePlan) -> ReferenceMode:
+    """How the plan's references act."""
+    if plan.reference_tokens and plan.ip_adapter:
+        return ReferenceMode.BOTH
+    return ReferenceMode.IP_ADAPTER if plan.ip_adapter else ReferenceMode.TOKENS

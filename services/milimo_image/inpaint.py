@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from milimo_image.canvas import canvas_mask, grown
 from milimo_image.decode import decode_image_latents
 from milimo_image.denoise import Repaint
 from milimo_image.engine import (
@@ -21,9 +22,9 @@ from milimo_image.engine import (
     image_metadata,
     prepare_prompt,
 )
-from milimo_image.mask import binary, bounds, composite, softened, token_mask
-from milimo_image.plan import ENCODE_REFERENCES, decode_stage
-from milimo_image.references import encode_image, reference_tokens
+from milimo_image.mask import bounds, composite, softened, token_mask
+from milimo_image.plan import decode_stage
+from milimo_image.references import encode_references, reference_tokens
 from milimo_image.region import region_of
 
 if TYPE_CHECKING:
@@ -45,11 +46,11 @@ def inpaint(
     observer: Observer,
     *,
     image: Image.Image,
-    mask: Image.Image,
+    mask: Image.Image | None,
     caches: Caches,
     references: Sequence[Image.Image] = (),
 ) -> GeneratedImage:
-    """`image`, RGB, with what is white in `mask`, of mode "L", painted anew, as `request.inpaint` says.
+    """`image`, RGB, with what is white in `mask`, of mode "L", and what its canvas grows by painted anew.
 
     An empty mask changes nothing: a notice says so, and no model runs. `references` follow the image itself, as
     `fit_reference` made them. What the observer raises ends the work. Raises `ModelMissing`.
@@ -59,7 +60,8 @@ def inpaint(
         raise ValueError("the request is not one to inpaint")
     seed = plan.seeds[0]
     metadata = image_metadata(request, plan, seed)
-    masked = binary(mask, image.size)
+    masked = canvas_mask(mask, image.size, options.outpaint)
+    image = grown(image, options.outpaint)
     found = bounds(masked)
     if found is None:
         observer.notice("MASK_EMPTY", "nothing is white in the mask: the image stays as it is")
@@ -70,11 +72,8 @@ def inpaint(
 
     part = image.crop(region.box)
     part_mask = masked[region.top : region.bottom, region.left : region.right]
-    observer.begin(ENCODE_REFERENCES, 1 + len(references))
-    latents = []
-    for each in (_filled(part, region), *references):
-        latents.append(encode_image(models, each, caches.references))
-        observer.advance()
+    encoded = encode_references(models, plan, references, caches.references, observer, source=_filled(part, region))
+    latents = encoded.latents
     repaint = Repaint(
         original=latents[0],
         mask=torch.from_numpy(token_mask(_filled_mask(part_mask, region)))[None, None],
@@ -84,7 +83,7 @@ def inpaint(
         models,
         plan,
         seed,
-        prompt.states,
+        encoded.beside(prompt.states),
         guidance,
         reference_tokens(latents),
         observer,

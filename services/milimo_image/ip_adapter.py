@@ -9,7 +9,7 @@ several layers of its text encoder side by side: tokens as wide as one layer sta
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
@@ -17,8 +17,6 @@ from milimo_runtime.errors import ModelMissing
 from PIL import Image
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from milimo_runtime.device import Placement
     from transformers import CLIPVisionModelWithProjection
 
@@ -76,7 +74,7 @@ def load_ip_adapter(files: IpAdapterFiles, placement: Placement) -> IpAdapter:
 
     dtype = placement.torch_dtype()
     # The same class, told not to report the text part of a whole CLIP.
-    vision_encoder = type(
+    vision_encoder: Any = type(
         "VisionEncoder",
         (CLIPVisionModelWithProjection,),
         {"_keys_to_ignore_on_load_unexpected": [r"^text_model\.", r"^text_projection\.", r"^logit_scale"]},
@@ -96,15 +94,23 @@ def load_ip_adapter(files: IpAdapterFiles, placement: Placement) -> IpAdapter:
     return adapter.eval().to(placement.device)
 
 
-def adapter_tokens(models: ImageModels, images: Sequence[Image.Image], cache: ReferenceCache) -> torch.Tensor:
-    """Tokens of RGB images, one image's after the other's, (1, tokens, joint width), in host memory.
+@torch.inference_mode()
+def adapter_tokens(models: ImageModels, image: Image.Image, cache: ReferenceCache) -> torch.Tensor:
+    """Tokens of an RGB image, (1, tokens, joint width), in host memory.
 
-    Those of an image that was seen before are from the cache. Raises ModelMissing when the adapter was not loaded.
+    From the cache when the same pixels were seen before. Raises ModelMissing when the adapter was not loaded.
     """
     adapter = models.ip_adapter
     if adapter is None:
         raise ModelMissing("the IP-Adapter is not loaded; `milimo models verify` shows what is missing or damaged")
-    return torch.cat([_tokens(adapter, image, cache) for image in images], dim=1)
+    weight = adapter.projection.weight
+    digest = hashlib.sha256(f"{image.width}x{image.height};".encode() + image.tobytes()).hexdigest()
+
+    def compute() -> torch.Tensor:
+        made: torch.Tensor = adapter(clip_pixels(image, adapter.image_side).to(weight.device, weight.dtype))
+        return made.cpu()
+
+    return cache.get_or_compute(("ip-adapter", digest), compute)
 
 
 def clip_pixels(image: Image.Image, side: int) -> torch.Tensor:
@@ -115,17 +121,5 @@ def clip_pixels(image: Image.Image, side: int) -> torch.Tensor:
     image = image.resize((width, height), Image.Resampling.BICUBIC)
     left, top = (width - side) // 2, (height - side) // 2
     pixels = np.asarray(image.crop((left, top, left + side, top + side)), dtype=np.float32) / 255.0
-    normalised = (pixels - np.float32(_MEAN)) / np.float32(_DEVIATION)
-    return torch.from_numpy(normalised.astype(np.float32))[None].permute(0, 3, 1, 2)
-
-
-@torch.inference_mode()
-def _tokens(adapter: IpAdapter, image: Image.Image, cache: ReferenceCache) -> torch.Tensor:
-    weight = adapter.projection.weight
-    digest = hashlib.sha256(f"{image.width}x{image.height};".encode() + image.tobytes()).hexdigest()
-
-    def compute() -> torch.Tensor:
-        made: torch.Tensor = adapter(clip_pixels(image, adapter.image_side).to(weight.device, weight.dtype))
-        return made.cpu()
-
-    return cache.get_or_compute(("ip-adapter", digest), compute)
+    normalised = (pixels - np.asarray(_MEAN, np.float32)) / np.asarray(_DEVIATION, np.float32)
+    return torch.from_numpy(normalised)[None].permute(0, 3, 1, 2)

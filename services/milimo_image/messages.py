@@ -7,9 +7,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from milimo.v1 import image_pb2
 from milimo_runtime.assets import AssetKind, require_asset
-from milimo_runtime.errors import InvalidArgument, Unimplemented
+from milimo_runtime.errors import InvalidArgument
 
-from milimo_image.request import ImageFormat, ImageRequest, Inpaint, Reference, ReferenceMode
+from milimo_image.request import (
+    Box,
+    Click,
+    ImageFormat,
+    ImageRequest,
+    Inpaint,
+    MaskPrompt,
+    Outpaint,
+    Reference,
+    ReferenceMode,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,28 +33,24 @@ _FORMATS: Final = {
     image_pb2.IMAGE_FORMAT_PNG: ImageFormat.PNG,
 }
 _OPTIONAL: Final = ("width", "height", "steps", "guidance", "seed", "count", "cfg_scale", "enable_ae")
-
-
+_SIDES: Final = ("left", "top", "right", "bottom")
 _MODES: Final = {
     image_pb2.REFERENCE_MODE_UNSPECIFIED: ReferenceMode.AUTO,
     image_pb2.REFERENCE_MODE_TOKENS: ReferenceMode.TOKENS,
+    image_pb2.REFERENCE_MODE_IP_ADAPTER: ReferenceMode.IP_ADAPTER,
+    image_pb2.REFERENCE_MODE_BOTH: ReferenceMode.BOTH,
 }
 
 
-def request_from(session: Session, project_id: str, image: image_pb2.ImageParameters) -> ImageRequest:
-    """The request, with the sizes of its references.
+def request_from(
+    session: Session, project_id: str, image: image_pb2.ImageParameters, *, has_provider: bool = False
+) -> ImageRequest:
+    """The request, with the sizes of its references. `has_provider`: prompts are enriched unless it says otherwise.
 
     Raises:
         NotFound: there is no such asset in the project.
         InvalidArgument: a reference is no image.
-        Unimplemented: an option whose feature comes later.
     """
-    if image.element_ids:
-        raise Unimplemented("elements as references")
-    if image.reference_mode not in _MODES:
-        raise Unimplemented("the IP-Adapter")
-    if image.enhance_prompt:
-        raise Unimplemented("enriching prompts")
     given = {field.name: value for field, value in image.ListFields() if field.name in _OPTIONAL}
     return ImageRequest(
         prompt=image.prompt,
@@ -52,6 +58,7 @@ def request_from(session: Session, project_id: str, image: image_pb2.ImageParame
         enable_true_cfg=image.enable_true_cfg,
         references=_references(session, project_id, image.reference_asset_ids, "image.reference_asset_ids"),
         reference_mode=_MODES[image.reference_mode],
+        enhance_prompt=image.enhance_prompt if image.HasField("enhance_prompt") else has_provider,
         format=_FORMATS[image.format],
         **given,
     )
@@ -59,10 +66,6 @@ def request_from(session: Session, project_id: str, image: image_pb2.ImageParame
 
 def inpaint_request_from(session: Session, project_id: str, message: image_pb2.InpaintParameters) -> ImageRequest:
     """The request, with the sizes of its images. Raises as `request_from` does."""
-    if message.WhichOneof("mask") != "mask_asset_id":
-        raise Unimplemented("masks from clicks and from text")
-    if message.HasField("outpaint"):
-        raise Unimplemented("outpainting")
     given = {
         field.name: value
         for field, value in message.ListFields()
@@ -80,15 +83,39 @@ def inpaint_request_from(session: Session, project_id: str, message: image_pb2.I
         references=_references(session, project_id, message.reference_asset_ids, "inpaint.reference_asset_ids"),
         inpaint=Inpaint(
             image=_reference(session, project_id, message.asset_id, "inpaint.asset_id", {AssetKind.IMAGE}),
-            mask=_reference(
-                session, project_id, message.mask_asset_id, "inpaint.mask_asset_id", {AssetKind.IMAGE, AssetKind.MASK}
-            ),
+            mask=_mask_asset(session, project_id, message),
+            mask_prompt=_mask_prompt(message),
+            outpaint=Outpaint(**{side: getattr(message.outpaint, side) for side in _SIDES}),
             **options,
         ),
         # Only a lossless file keeps what is outside the mask.
         format=_FORMATS[message.format or image_pb2.IMAGE_FORMAT_PNG],
         **given,
     )
+
+
+def _mask_asset(session: Session, project_id: str, message: image_pb2.InpaintParameters) -> Reference | None:
+    if message.WhichOneof("mask") != "mask_asset_id":
+        return None
+    kinds = {AssetKind.IMAGE, AssetKind.MASK}
+    return _reference(session, project_id, message.mask_asset_id, "inpaint.mask_asset_id", kinds)
+
+
+def _mask_prompt(message: image_pb2.InpaintParameters) -> MaskPrompt | None:
+    match message.WhichOneof("mask"):
+        case "mask_text":
+            return MaskPrompt(text=message.mask_text)
+        case "mask_prompt":
+            prompt = message.mask_prompt
+            return MaskPrompt(
+                points=tuple(
+                    Click(x=point.x, y=point.y, positive=point.positive if point.HasField("positive") else True)
+                    for point in prompt.points
+                ),
+                boxes=tuple(Box(x0=box.x0, y0=box.y0, x1=box.x1, y1=box.y1) for box in prompt.boxes),
+            )
+        case _:
+            return None
 
 
 def _references(session: Session, project_id: str, ids: Sequence[str], field: str) -> tuple[Reference, ...]:
@@ -111,6 +138,7 @@ def to_json(request: ImageRequest, seed: int) -> dict[str, Any]:
     """The request as a job keeps it, with the seed that was drawn."""
     return {
         "prompt": request.prompt,
+        "original_prompt": request.original_prompt,
         "negative_prompt": request.negative_prompt,
         "width": request.width,
         "height": request.height,
@@ -124,6 +152,7 @@ def to_json(request: ImageRequest, seed: int) -> dict[str, Any]:
         "references": [asdict(reference) for reference in request.references],
         "inpaint": None if request.inpaint is None else asdict(request.inpaint),
         "reference_mode": request.reference_mode.value,
+        "enhance_prompt": request.enhance_prompt,
         "format": request.format.value,
     }
 
@@ -145,4 +174,21 @@ def from_json(value: Mapping[str, Any]) -> ImageRequest:
 def _inpaint(value: Mapping[str, Any] | None) -> Inpaint | None:
     if value is None:
         return None
-    return Inpaint(**{**value, "image": Reference(**value["image"]), "mask": Reference(**value["mask"])})
+    mask, prompt = value.get("mask"), value.get("mask_prompt")
+    return Inpaint(
+        **{
+            **value,
+            "image": Reference(**value["image"]),
+            "mask": None if mask is None else Reference(**mask),
+            "mask_prompt": None if prompt is None else _prompt(prompt),
+            "outpaint": Outpaint(**value.get("outpaint", {})),
+        }
+    )
+
+
+def _prompt(value: Mapping[str, Any]) -> MaskPrompt:
+    return MaskPrompt(
+        text=value["text"],
+        points=tuple(Click(**point) for point in value["points"]),
+        boxes=tuple(Box(**box) for box in value["boxes"]),
+    )

@@ -68,8 +68,7 @@ class ImageModels:
 
 
 def load_image_models(root: Path, devices: DevicePlan, check: Callable[[], None] = unwatched) -> ImageModels:
-    """Loads the checkpoint at `root` onto the devices of the plan, with the native autoencoder and the IP-Adapter if they
-    are there.
+    """Loads the checkpoint at `root` onto the devices of the plan, with native autoencoder and IP-Adapter if there.
 
     Only safetensors are read. Layers of the text encoder past the last one used, its final norm and its language model
     head are not loaded. `check` is called before each part and may raise, which ends the load. Raises `ModelMissing`

@@ -26,6 +26,7 @@ _SOFTWARE = "Milimo"
 _COMMENT_PREFIX = bytes(8)
 # A JPEG segment holds 65,533 bytes, of which the EXIF structure takes some.
 _MAX_EXIF_BYTES = 65_000
+_LEFT_OUT = ("negative_prompt", "original_prompt")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,8 +51,8 @@ class EncodedImage:
 def encode_image(image: Image.Image, metadata: ImageMetadata, image_format: ImageFormat) -> EncodedImage:
     """The image as a file of that format: JPEG of quality 95 without chroma subsampling, or lossless PNG.
 
-    Prompts hold no NUL (the plan sees to it). A JPEG cannot hold two prompts of the maximum length in the widest
-    scripts: then "negative_prompt" is left out of its parameters.
+    Prompts hold no NUL (the plan sees to it). A JPEG cannot hold several prompts of the maximum length in the widest
+    scripts: then "negative_prompt" and "original_prompt" are left out of its parameters.
     """
     buffer = io.BytesIO()
     if image_format is ImageFormat.PNG:
@@ -102,7 +103,8 @@ def _png_text(metadata: ImageMetadata) -> PngImagePlugin.PngInfo:
 def _exif(metadata: ImageMetadata) -> Image.Exif:
     parameters = dict(metadata.parameters)
     if len(metadata.prompt.encode()) + len(_json(parameters).encode()) > _MAX_EXIF_BYTES:
-        parameters.pop("negative_prompt", None)
+        for name in _LEFT_OUT:
+            parameters.pop(name, None)
     exif = Image.Exif()
     exif[ExifTags.Base.Software] = _SOFTWARE
     # Bytes, since Pillow writes text as ASCII; EXIF 3.0 admits UTF-8 here, and readers take it so.

@@ -7,12 +7,15 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from milimo_runtime.device import DevicePlan
-from milimo_runtime.errors import InvalidArgument
+from milimo_runtime.errors import InvalidArgument, ModelMissing
 
 from milimo_image import defaults
 from milimo_image.autoencoder import Autoencoder, chosen
+from milimo_image.ip_adapter_files import ENCODER_FOLDER, WEIGHTS_FILE
+from milimo_image.mask_rules import check_mask
 from milimo_image.reference_size import cropped_size, reference_pixels, scaled_size
 from milimo_image.region import region_of
+from milimo_image.request import ReferenceMode
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -24,6 +27,9 @@ _ENCODER_COST = 6.1  # 27 of Qwen3-8B's 36 layers
 _TRANSFORMER_COST = 9.1
 _DECODER_COST = 2.5
 _IMAGE_ENCODER_COST = 1.2
+_PROVIDER_COST = 5000.0  # a paragraph of a language model
+_MASK_COST = 2300.0  # SAM 3 on 72² patches of an image
+_CLIP_COST = 78.0  # per image: ViT-L/14 on 257 patches
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +62,8 @@ class ImagePlan:
     guidance: float  # 1.0: one forward per step; above: a second one with an empty prompt
     cfg_scale: float  # 1.0: off
     autoencoder: Autoencoder
+    reference_tokens: bool  # references are encoded and laid beside the image's tokens
+    ip_adapter: bool  # they act through the IP-Adapter
     seeds: tuple[int, ...]
     stages: tuple[Stage, ...]
     notices: tuple[Notice, ...]
@@ -71,6 +79,8 @@ class ImagePlan:
         return sum(stage.cost for stage in self.stages)
 
 
+ENHANCE_PROMPT = "enhance_prompt"
+FIND_MASK = "find_mask"
 ENCODE_PROMPT = "encode_prompt"
 ENCODE_REFERENCES = "encode_references"
 
@@ -91,11 +101,13 @@ def plan_image(
     is_distilled: bool,
     random_seed: int,
     autoencoders: AbstractSet[Autoencoder] = frozenset(Autoencoder),
+    ip_adapter: bool = False,
 ) -> ImagePlan:
-    """The plan for `request` on a distilled or a base checkpoint with these autoencoders.
+    """The plan for `request` on a distilled or a base checkpoint with these autoencoders and maybe an IP-Adapter.
 
     `random_seed`, 0 to 2⁶³ − 1, is used when the request gives none. Image i of a batch has the seed `seed + i`, so it
-    is the same image as a request for one with that seed. Raises `InvalidArgument` with the request's field names.
+    is the same image as a request for one with that seed. Raises `InvalidArgument` with the request's field names, and
+    `ModelMissing` when the request asks for an IP-Adapter that is not there.
     """
     _check_text(request)
     width, height = _check_size(request) if request.inpaint is None else _check_inpaint(request.inpaint)
@@ -124,6 +136,7 @@ def plan_image(
     if cfg_scale > 1.0:
         guidance = 1.0  # its negative prompt takes the place of the empty one
     autoencoder = _autoencoder(request, autoencoders, notices)
+    as_tokens, adapted = _reference_use(request, autoencoder, ip_adapter)
     plan_seeds = _seeds(request, random_seed)
     return ImagePlan(
         width=width,
@@ -135,11 +148,17 @@ def plan_image(
         guidance=guidance,
         cfg_scale=cfg_scale,
         autoencoder=autoencoder,
+        reference_tokens=as_tokens,
+        ip_adapter=adapted,
         seeds=plan_seeds,
         stages=_stages(
             tokens=(model_width // defaults.SIDE_MULTIPLE) * (model_height // defaults.SIDE_MULTIPLE),
             steps=steps - skipped,
-            references=_reference_tokens(request),
+            references=_reference_tokens(request, as_tokens=as_tokens),
+            adapted=len(request.references) if adapted else 0,
+            encoded=len(request.references) + (request.inpaint is not None),
+            enriched=request.enhance_prompt,
+            searched=request.inpaint is not None and request.inpaint.mask_prompt is not None,
             passes=2 if guidance > 1.0 or cfg_scale > 1.0 else 1,
             count=len(plan_seeds),
         ),
@@ -175,20 +194,14 @@ def _check_size(request: ImageRequest) -> tuple[int, int]:
 
 
 def _check_inpaint(inpaint: Inpaint) -> tuple[int, int]:
-    image, mask = inpaint.image, inpaint.mask
+    """Checks what a request to inpaint names; the size of its canvas."""
+    image = inpaint.image
     if min(image.width, image.height) < defaults.MIN_SIDE:
         raise InvalidArgument(
             "asset_id",
             f"is {image.width} × {image.height}; both sides must have at least {defaults.MIN_SIDE} pixels",
         )
-    # The same proportions, but for rounding.
-    difference = abs(mask.width * image.height / (mask.height * image.width) - 1)
-    if difference > defaults.MASK_ASPECT_TOLERANCE:
-        raise InvalidArgument(
-            "mask_asset_id",
-            f"is {mask.width} × {mask.height}, the image {image.width} × {image.height}; "
-            "expected the same size or the same proportions",
-        )
+    check_mask(inpaint)
     if not 0 < inpaint.strength <= 1:
         raise InvalidArgument("strength", f"is {inpaint.strength}; expected above 0, up to 1")
     if not 0 <= inpaint.feather <= defaults.MAX_FEATHER:
@@ -197,7 +210,14 @@ def _check_inpaint(inpaint: Inpaint) -> tuple[int, int]:
         raise InvalidArgument(
             "crop_padding", f"is {inpaint.crop_padding}; expected 0 to {defaults.MAX_CROP_PADDING} pixels"
         )
-    return image.width, image.height
+    width, height = inpaint.canvas
+    if max(width, height) > defaults.MAX_SIDE or width * height > defaults.MAX_PIXELS:
+        raise InvalidArgument(
+            "outpaint",
+            f"makes the canvas {width} × {height}; at most {defaults.MAX_SIDE} a side and "
+            f"{defaults.MAX_PIXELS / 1e6:g} megapixels are accepted",
+        )
+    return width, height
 
 
 def _check_references(request: ImageRequest) -> None:
@@ -280,13 +300,28 @@ def _autoencoder(request: ImageRequest, there: AbstractSet[Autoencoder], notices
     return autoencoder
 
 
-def _reference_tokens(request: ImageRequest) -> tuple[int, ...]:
+def _reference_use(request: ImageRequest, autoencoder: Autoencoder, there: bool) -> tuple[bool, bool]:
+    """Whether references become tokens, and whether they act through the IP-Adapter, which may be there or not."""
+    if not request.references:
+        return False, False
+    mode = request.reference_mode
+    if mode is ReferenceMode.AUTO:
+        adapted = there and autoencoder is not Autoencoder.NATIVE
+        return not adapted, adapted
+    if mode is not ReferenceMode.TOKENS and not there:
+        raise ModelMissing(
+            f"reference_mode asks for the IP-Adapter; its {WEIGHTS_FILE} and {ENCODER_FOLDER}/ are not both there"
+        )
+    return mode is not ReferenceMode.IP_ADAPTER, mode is not ReferenceMode.TOKENS
+
+
+def _reference_tokens(request: ImageRequest, *, as_tokens: bool) -> tuple[int, ...]:
     """Tokens of each reference, on devices without limits of their own."""
     most = reference_pixels(len(request.references), DevicePlan)
-    sizes = [cropped_size(*scaled_size(each.width, each.height, most)) for each in request.references]
+    used = request.references if as_tokens else ()
+    sizes = [cropped_size(*scaled_size(each.width, each.height, most)) for each in used]
     if request.inpaint is not None:
-        image = request.inpaint.image
-        sizes.insert(0, region_of((image.width, image.height)).model)
+        sizes.insert(0, region_of(request.inpaint.canvas).model)
     return tuple(width * height // defaults.SIDE_MULTIPLE**2 for width, height in sizes)
 
 
@@ -303,10 +338,25 @@ def _seeds(request: ImageRequest, random_seed: int) -> tuple[int, ...]:
     return tuple(range(first, first + request.count))
 
 
-def _stages(*, tokens: int, references: tuple[int, ...], steps: int, passes: int, count: int) -> tuple[Stage, ...]:
-    stages = [Stage(name=ENCODE_PROMPT, steps=1, cost=_ENCODER_COST * defaults.MAX_PROMPT_TOKENS)]
-    if references:
-        stages.append(Stage(name=ENCODE_REFERENCES, steps=len(references), cost=_IMAGE_ENCODER_COST * sum(references)))
+def _stages(
+    *,
+    tokens: int,
+    references: tuple[int, ...],
+    adapted: int,
+    encoded: int,
+    enriched: bool,
+    searched: bool,
+    steps: int,
+    passes: int,
+    count: int,
+) -> tuple[Stage, ...]:
+    stages = [Stage(name=ENHANCE_PROMPT, steps=1, cost=_PROVIDER_COST)] if enriched else []
+    if searched:
+        stages.append(Stage(name=FIND_MASK, steps=1, cost=_MASK_COST))
+    stages.append(Stage(name=ENCODE_PROMPT, steps=1, cost=_ENCODER_COST * defaults.MAX_PROMPT_TOKENS))
+    if encoded:
+        cost = _IMAGE_ENCODER_COST * sum(references) + _CLIP_COST * adapted
+        stages.append(Stage(name=ENCODE_REFERENCES, steps=encoded, cost=cost))
     forward = _TRANSFORMER_COST * (tokens + sum(references) + defaults.MAX_PROMPT_TOKENS)
     for index in range(count):
         stages.append(Stage(name=denoise_stage(index, count), steps=steps, cost=forward * steps * passes))

@@ -9,14 +9,19 @@ from typing import TYPE_CHECKING, Any, Final
 
 from milimo_runtime.artefacts import commit_file
 from milimo_runtime.assets import AssetKind, MediaFacts
+from milimo_runtime.job_call import answer_of
+from milimo_runtime.media import work_key
 from milimo_runtime.progress import Stage
+from milimo_runtime.prompt_provider import provider_of
 
 from milimo_image.autoencoder import autoencoders_at
+from milimo_image.enhancement import with_enriched_prompt
+from milimo_image.ip_adapter_files import has_ip_adapter
 from milimo_image.messages import from_json
-from milimo_image.plan import plan_image
+from milimo_image.plan import FIND_MASK, plan_image
 from milimo_image.reference_size import reference_pixels
 from milimo_image.request import ImageFormat
-from milimo_image.sources import read_image, read_mask, read_references
+from milimo_image.sources import read_found_mask, read_image, read_mask, read_references
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,7 +37,8 @@ if TYPE_CHECKING:
     from milimo_image.engine import Caches, GeneratedImage
     from milimo_image.models import ImageModels
     from milimo_image.plan import ImagePlan
-    from milimo_image.request import ImageRequest
+    from milimo_image.request import ImageRequest, Inpaint, MaskPrompt
+    from milimo_image.segmentation import Segmentation
 
 _NAME_CHARACTERS: Final = 80
 _EXTENSIONS: Final = {ImageFormat.JPEG: "jpg", ImageFormat.PNG: "png"}
@@ -81,13 +87,14 @@ def is_distilled(installed: InstalledModel) -> bool:
 
 
 class ImageProgram:
-    """Makes and repaints images: the program of the job kinds IMAGE and INPAINT."""
+    """Makes and repaints images: the program of the job kinds IMAGE, INPAINT and ELEMENT_VISUAL."""
 
-    def __init__(self, process: ModelProcess[LoadedImage]) -> None:
+    def __init__(self, process: ModelProcess[LoadedImage], segmentation: Segmentation) -> None:
         self._process = process
+        self._segmentation = segmentation
 
     def run(self, run: JobRun) -> None:
-        """Makes the images one after the other."""
+        """Prepares prompt and mask, then makes the images one after the other."""
         request = from_json(run.job.parameters)
         installed = self._process.model.installed()
         plan = plan_image(
@@ -95,14 +102,31 @@ class ImageProgram:
             is_distilled=is_distilled(installed),
             random_seed=run.job.parameters["seed"],
             autoencoders=autoencoders_at(installed.root),
+            ip_adapter=has_ip_adapter(installed.root),
         )
         stages = [Stage(name=stage.name, steps=stage.steps, cost=stage.cost) for stage in plan.stages]
+        model = self._process.model
+        # References are computed beside the image.
+        pictures = 1 + len(request.references)
+        workload = model.workload(width=plan.model_width, height=plan.model_height, frames=pictures)
+        if request.enhance_prompt:
+            provider = provider_of(self._process.settings)
+            request = with_enriched_prompt(run, request, stages, provider, self._segmentation.loop)
+        mask_key: str | None = None
+        if request.inpaint is not None and request.inpaint.mask_prompt is not None:
+            inpaint, prompt = request.inpaint, request.inpaint.mask_prompt
+
+            def find(observer: JobObserver) -> Mapping[str, Any]:
+                return {"mask": self._find_mask(run, inpaint.image.asset_id, prompt, observer)}
+
+            # Without a lease: the segmentation needs one of its own.
+            mask_key = run.light_step("mask", stages, find)["mask"]
         for index in range(len(plan.seeds)):
 
             def work(loaded: LoadedImage, observer: JobObserver, index: int = index) -> Mapping[str, Any]:
-                return self._make(run, request, plan, index, loaded, observer)
+                return self._make(run, request, plan, index, loaded, observer, mask_key)
 
-            run.step(f"image-{index}", self._process.model.residency(), stages, work)
+            run.step(f"image-{index}", model.residency(), stages, work, workload)
 
     def _make(
         self,
@@ -112,6 +136,7 @@ class ImageProgram:
         index: int,
         loaded: LoadedImage,
         observer: JobObserver,
+        mask_key: str | None,
     ) -> Mapping[str, Any]:
         artefact = f"image-{index}"
         earlier = run.committed(artefact)
@@ -121,13 +146,30 @@ class ImageProgram:
         folder = self._process.scratch / run.job.id
         folder.mkdir(parents=True, exist_ok=True)
         try:
-            made = self._made(request, plan, index, loaded, observer)
+            made = self._made(request, plan, index, loaded, observer, mask_key)
             return {"asset_id": self._store(run, request, plan, made, artefact, folder)}
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
+    def _find_mask(self, run: JobRun, asset_id: str, prompt: MaskPrompt, observer: JobObserver) -> str:
+        """Where the mask is in the media store, until the job ends."""
+        observer.begin(FIND_MASK, 1)
+        segmentation = self._segmentation
+        data = answer_of(segmentation.mask(asset_id, prompt), loop=segmentation.loop, signals=run.signals)
+        job = run.job
+        key = work_key(job.subject.project_id, job.id, f"attempt-{job.attempt}-mask", "png")
+        self._process.media.write(data, key, scratch=self._process.scratch)
+        observer.advance()
+        return key
+
     def _made(
-        self, request: ImageRequest, plan: ImagePlan, index: int, loaded: LoadedImage, observer: JobObserver
+        self,
+        request: ImageRequest,
+        plan: ImagePlan,
+        index: int,
+        loaded: LoadedImage,
+        observer: JobObserver,
+        mask_key: str | None,
     ) -> GeneratedImage:
         from milimo_image.engine import generate
         from milimo_image.inpaint import inpaint
@@ -150,10 +192,18 @@ class ImageProgram:
             plan,
             observer,
             image=read_image(self._process, request.inpaint.image.asset_id, field="inpaint.asset_id"),
-            mask=read_mask(self._process, request.inpaint.mask.asset_id, field="inpaint.mask_asset_id"),
+            mask=self._mask(request.inpaint, mask_key),
             caches=loaded.caches,
             references=references,
         )
+
+    def _mask(self, inpaint: Inpaint, key: str | None) -> Image | None:
+        """The mask that was found, or that the request names, of mode "L". Raises NotFound, InvalidArgument."""
+        if key is not None:
+            return read_found_mask(self._process, key)
+        if inpaint.mask is not None:
+            return read_mask(self._process, inpaint.mask.asset_id, field="inpaint.mask_asset_id")
+        return None
 
     def _references(
         self, request: ImageRequest, loaded: LoadedImage, observer: JobObserver, index: int

@@ -16,17 +16,22 @@ from milimo_runtime.lru import ByteBoundedCache
 from PIL.Image import Resampling
 
 from milimo_image import defaults
+from milimo_image.ip_adapter import adapter_tokens
 from milimo_image.latents import normalise, reference_positions, to_tokens
+from milimo_image.plan import ENCODE_REFERENCES
 from milimo_image.reference_size import cropped_size, scaled_size
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from milimo_runtime.observer import Observer
     from PIL.Image import Image
 
     from milimo_image.models import ImageModels
+    from milimo_image.plan import ImagePlan
 
-# Keyed by the autoencoder and the digest of the pixels; normalised latents, (1, C, rows, columns), in host memory.
+# Keyed by what encoded them and the digest of the pixels, in host memory: normalised latents, (1, C, rows, columns), or
+# the IP-Adapter's tokens, (1, tokens, joint width).
 ReferenceCache = ByteBoundedCache[tuple[str, str], torch.Tensor]
 
 
@@ -36,6 +41,20 @@ class ReferenceTokens:
 
     tokens: torch.Tensor
     positions: torch.Tensor
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EncodedReferences:
+    """References by what they act through: latents, (1, C, rows, columns) each, and tokens of the IP-Adapter."""
+
+    latents: Sequence[torch.Tensor]
+    adapter_tokens: torch.Tensor | None  # (1, n, joint width)
+
+    def beside(self, prompt: torch.Tensor) -> torch.Tensor:
+        """The embedded prompt, (1, tokens, joint width), with the IP-Adapter's tokens after it."""
+        if self.adapter_tokens is None:
+            return prompt
+        return torch.cat([prompt, self.adapter_tokens.to(prompt.dtype)], dim=1)
 
 
 def reference_cache(max_bytes: int = defaults.REFERENCE_CACHE_BYTES) -> ReferenceCache:
@@ -75,6 +94,36 @@ def reference_tokens(latents: Sequence[torch.Tensor]) -> ReferenceTokens | None:
         tokens=torch.cat([to_tokens(grid) for grid in latents], dim=1),
         positions=reference_positions([(grid.shape[2], grid.shape[3]) for grid in latents]),
     )
+
+
+def encode_references(
+    models: ImageModels,
+    plan: ImagePlan,
+    images: Sequence[Image],
+    cache: ReferenceCache,
+    observer: Observer,
+    *,
+    source: Image | None = None,
+) -> EncodedReferences:
+    """References as the plan uses them, made by `fit_reference`; before them, as latents, the image to inpaint.
+
+    Raises ModelMissing when the plan uses an IP-Adapter that was not loaded.
+    """
+    count = len(images) + (source is not None)
+    if not count:
+        return EncodedReferences(latents=(), adapter_tokens=None)
+    observer.begin(ENCODE_REFERENCES, count)
+    latents, adapted = [], []
+    if source is not None:
+        latents.append(encode_image(models, source, cache))
+        observer.advance()
+    for image in images:
+        if plan.reference_tokens:
+            latents.append(encode_image(models, image, cache))
+        if plan.ip_adapter:
+            adapted.append(adapter_tokens(models, image, cache))
+        observer.advance()
+    return EncodedReferences(latents=tuple(latents), adapter_tokens=torch.cat(adapted, dim=1) if adapted else None)
 
 
 @torch.inference_mode()

@@ -15,6 +15,8 @@ from milimo_runtime.seeds import draw_seed
 from milimo_runtime.worker_service import watch
 
 from milimo_image.autoencoder import autoencoders_at
+from milimo_image.elements import with_elements
+from milimo_image.ip_adapter_files import has_ip_adapter, ip_adapter_files
 from milimo_image.messages import inpaint_request_from, request_from, to_json
 from milimo_image.plan import plan_image
 from milimo_image.program import is_distilled
@@ -75,7 +77,11 @@ class ImageService(image_pb2_grpc.ImageServiceServicer):
     async def _submit(
         self, project_id: str, asked: image_pb2.ImageParameters | image_pb2.InpaintParameters, request_id: str
     ) -> Job:
-        kind = JobKind.IMAGE if isinstance(asked, image_pb2.ImageParameters) else JobKind.INPAINT
+        element_id = asked.element_id if isinstance(asked, image_pb2.ImageParameters) else ""
+        if isinstance(asked, image_pb2.InpaintParameters):
+            kind = JobKind.INPAINT
+        else:
+            kind = JobKind.ELEMENT_VISUAL if element_id else JobKind.IMAGE
         digest = request_hash(kind.value, project_id, asked)
         # Before planning: a repeat finds its job also when what it was made from has gone.
         earlier = await self._worker.repeated(request_id, digest)
@@ -85,7 +91,7 @@ class ImageService(image_pb2_grpc.ImageServiceServicer):
         return await self._worker.submit(
             NewJob(
                 kind=kind,
-                subject=Subject(project_id=project_id),
+                subject=Subject(project_id=project_id, element_id=element_id),
                 parameters=parameters,
                 priority=priority(asked.priority),
                 request_id=request_id,
@@ -100,9 +106,13 @@ class ImageService(image_pb2_grpc.ImageServiceServicer):
         """The job's parameters, after a plan showed that it can be made, and what the plan says of them."""
         with self._process.database.read() as session:
             if isinstance(asked, image_pb2.ImageParameters):
-                request, below = request_from(session, project_id, asked), "image"
+                has_provider = self._process.settings.prompt_provider != "none"
+                request, below = request_from(session, project_id, asked, has_provider=has_provider), "image"
+                element_ids, subject = tuple(asked.element_ids), asked.element_id
             else:
                 request, below = inpaint_request_from(session, project_id, asked), "inpaint"
+                element_ids, subject = (), ""
+            request, told = with_elements(session, project_id, request, element_ids, below=below, subject=subject)
         installed = self._process.model.installed()
         with fields_below(below):
             plan = plan_image(
@@ -110,6 +120,9 @@ class ImageService(image_pb2_grpc.ImageServiceServicer):
                 is_distilled=is_distilled(installed),
                 random_seed=draw_seed(),
                 autoencoders=autoencoders_at(installed.root),
+                ip_adapter=has_ip_adapter(installed.root),
             )
+        if plan.ip_adapter:
+            ip_adapter_files(installed.root)  # a damaged one is said before the job waits for memory
         notices = tuple(Notice(code=notice.code, text=notice.text) for notice in plan.notices)
-        return to_json(request, plan.seeds[0]), notices
+        return to_json(request, plan.seeds[0]), (*told, *notices)

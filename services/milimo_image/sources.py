@@ -35,6 +35,12 @@ def read_mask(process: ModelProcess[Any], asset_id: str, *, field: str) -> Image
     return mask if alpha is None else ImageChops.multiply(mask, alpha)
 
 
+def read_found_mask(process: ModelProcess[Any], key: str) -> Image:
+    """A mask that a step of the job left in the media store, of mode "L"."""
+    with process.media.local(key, scratch=process.scratch) as path:
+        return decode_image(path, field="mask").convert("L")
+
+
 def _alpha(path: Path) -> Image | None:
     """The opacity of an image that was decoded before, upright; `None` when all of it is opaque."""
     with PIL.Image.open(path, formats=FORMATS) as image:

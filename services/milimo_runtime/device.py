@@ -11,12 +11,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from milimo_runtime.errors import FailedPrecondition
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     import torch
 
@@ -24,6 +24,11 @@ DeviceKind = Literal["cuda", "mps", "cpu"]
 
 # Grades of manifests, and the element type in which each has its weights. Other grades cannot be loaded.
 ELEMENT_TYPES: Mapping[str, str] = MappingProxyType({"bf16": "bfloat16", "fp16": "float16", "float32": "float32"})
+# Grades that a loader may know besides: large layers stored in fp8, or brought to the device block by block; each with
+# the element type in which it computes.
+FP8: Final = "fp8"
+STREAMED: Final = "streamed"
+SMALLER_GRADES: Mapping[str, str] = MappingProxyType({FP8: "bfloat16", STREAMED: "bfloat16"})
 
 
 class GradeUnknown(FailedPrecondition):
@@ -64,7 +69,10 @@ class DevicePlan:
     kind: DeviceKind
     default: Placement
     parts: Mapping[str, Placement] = field(default_factory=lambda: MappingProxyType({}))
+    # Whether weights can be stored in fp8 there, and whether those of this plan are, or come block by block.
     allows_fp8: bool = False
+    stores_fp8: bool = False
+    streams: bool = False
     # Element types that the device lacks, and what stands in for them.
     casts: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     # Reference images for one generation, and pixels of each when there are several.
@@ -101,7 +109,7 @@ _PLANS: Mapping[DeviceKind, DevicePlan] = {
         math_attention=True,
         environment=MappingProxyType({"PYTORCH_ENABLE_MPS_FALLBACK": "1"}),
     ),
-    "cpu": DevicePlan(kind="cpu", default=Placement(device="cpu", dtype="float32")),
+    "cpu": DevicePlan(kind="cpu", default=Placement(device="cpu", dtype="float32"), allows_fp8=True),
 }
 
 
@@ -135,17 +143,27 @@ def device_plan(device: str) -> DevicePlan:
     )
 
 
-def granted_plan(device: str, grade: str, *, model: str) -> DevicePlan:
-    """The plan for a model that was granted a device, in a grade of its manifest.
+def runs_on(kind: DeviceKind, grade: str, grades: Collection[str] = ELEMENT_TYPES) -> bool:
+    """Whether a model can be loaded in `grade` on such a device by a loader that knows `grades`."""
+    return grade in grades and (grade != FP8 or _PLANS[kind].allows_fp8)
+
+
+def granted_plan(device: str, grade: str, *, model: str, grades: Collection[str] = ELEMENT_TYPES) -> DevicePlan:
+    """The plan for a model that was granted a device, in a grade of its manifest that its loader knows (`grades`).
 
     The weights have the grade's element type, except for parts that compute right in another one only. Raises
     GradeUnknown.
     """
-    if grade not in ELEMENT_TYPES:
+    if not runs_on(device_kind(device), grade, grades):
         raise GradeUnknown(model, grade)
     plan = device_plan(device)
-    dtype = ELEMENT_TYPES[grade]
-    return replace(plan, default=replace(plan.default, dtype=plan.casts.get(dtype, dtype)))
+    dtype = {**ELEMENT_TYPES, **SMALLER_GRADES}[grade]
+    return replace(
+        plan,
+        default=replace(plan.default, dtype=plan.casts.get(dtype, dtype)),
+        stores_fp8=grade == FP8,
+        streams=grade == STREAMED,
+    )
 
 
 def detect_device() -> DeviceKind:

@@ -148,3 +148,6 @@ def fields_below(prefix: str) -> Iterator[None]:
     except InvalidArgument as error:
         violation = error.violations[0]
         raise InvalidArgument(f"{prefix}.{violation.field}", violation.description, reason=error.reason) from error
+    except NotFound as error:
+        field = f"{prefix}.{error.violations[0].field}"
+        raise NotFound(error.metadata["kind"], error.metadata["id"], field=field) from error

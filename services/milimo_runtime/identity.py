@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 
@@ -32,6 +33,7 @@ def _start_elsewhere(pid: int) -> int | None:
         return None
 
 
+@cache
 def pid_namespace() -> int:
     """The inode of this process's pid namespace; 0 where the platform has none."""
     path = Path("/proc/self/ns/pid")

@@ -19,7 +19,7 @@ from grpc_status import rpc_status
 
 from milimo_runtime import statuses, telemetry
 from milimo_runtime.errors import DeadlineExceeded, FieldViolation, MilimoError
-from milimo_runtime.limits import MESSAGE_BYTES, UNARY_SECONDS, UPLOAD_SECONDS
+from milimo_runtime.limits import MESSAGE_BYTES, TEXT_SECONDS, UNARY_SECONDS, UPLOAD_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -30,6 +30,8 @@ log = logging.getLogger(__name__)
 
 # Methods of other packages (health, reflection) bring their own conventions.
 PREFIX = "/milimo.v1."
+# Calls with one answer whose caller may wait longer than others do.
+PATIENT = {"/milimo.v1.TextGenerationService/GenerateText": TEXT_SECONDS}
 
 
 class InvalidRequest(MilimoError):
@@ -121,7 +123,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
     def _unary(self, handler: grpc.RpcMethodHandler[Any, Any], method: str) -> grpc.RpcMethodHandler[Any, Any]:
         inner: Any = handler.stream_unary if handler.request_streaming else handler.unary_unary
-        limit = UPLOAD_SECONDS if handler.request_streaming else UNARY_SECONDS
+        limit = UPLOAD_SECONDS if handler.request_streaming else PATIENT.get(method, UNARY_SECONDS)
 
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             async with self._conversation(method, context):

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from milimo_runtime.job_feed import JobFeed
     from milimo_runtime.job_store import JobStore
     from milimo_runtime.jobs import DurableBody, EphemeralBody
-    from milimo_runtime.lease_terms import QueuePlace
+    from milimo_runtime.lease_terms import QueuePlace, Workload
     from milimo_runtime.residency import Residency
     from milimo_runtime.turn import Turn
 
@@ -160,7 +160,7 @@ class JobRun:
         return self._fraction
 
     @contextlib.contextmanager
-    def turn(self, residency: Residency[M]) -> Iterator[Turn[M]]:
+    def turn(self, residency: Residency[M], workload: Workload | None = None) -> Iterator[Turn[M]]:
         """Waits for accelerator memory and yields the loaded model. The job is RUNNING inside.
 
         Raises:
@@ -172,7 +172,7 @@ class JobRun:
         try:
             # What was asked before now roused nobody.
             self.signals.check()
-            with residency.turn(self.job.id, self.job.priority, self._waiting) as turn:
+            with residency.turn(self.job.id, self.job.priority, self._waiting, workload) as turn:
                 self.signals.check()
                 self.enter(JobState.RUNNING)
                 yield turn
@@ -185,11 +185,13 @@ class JobRun:
         residency: Residency[M],
         stages: Sequence[Stage],
         work: Callable[[M, JobObserver], Mapping[str, Any]],
+        workload: Workload | None = None,
     ) -> Mapping[str, Any]:
         """Does `work` on the model as a durable step: once it is recorded it is not done again, also after a crash.
 
         A step whose lease is lost on the way is begun anew under the next one. `stages` are those of the whole job, of
-        the steps before and after this one too: the fraction that is told is the job's.
+        the steps before and after this one too: the fraction that is told is the job's. From the step's `workload` is
+        learned how much memory the like takes.
 
         Returns:
             What `work` returned, as JSON.
@@ -197,7 +199,7 @@ class JobRun:
         Raises:
             JobCancelled, JobFailed: also when the step was recorded by an earlier attempt.
         """
-        return self._recorded(name, lambda: self._with_model(residency, stages, work))
+        return self._recorded(name, lambda: self._with_model(residency, stages, work, workload))
 
     def light_step(
         self, name: str, stages: Sequence[Stage], work: Callable[[JobObserver], Mapping[str, Any]]
@@ -233,11 +235,15 @@ class JobRun:
         residency: Residency[M],
         stages: Sequence[Stage],
         work: Callable[[M, JobObserver], Mapping[str, Any]],
+        workload: Workload | None,
     ) -> dict[str, Any]:
-        with self.turn(residency) as turn, self.spans:
+        with self.turn(residency, workload) as turn, self.spans:
 
             def attempt() -> dict[str, Any]:
-                return dict(work(turn.model, JobObserver(self, stages, self._speeds, turn.check)))
+                observer = JobObserver(self, stages, self._speeds, turn.check)
+                done = dict(work(turn.model, observer))
+                turn.computed = observer.began
+                return done
 
             return turn.with_room(attempt, self._short_of_memory)
 
@@ -336,6 +342,8 @@ class JobObserver:
         self._run = run
         self._check_lease = check_lease
         self._progress = StageProgress(stages, speeds, floor=run.fraction)
+        # Whether any stage has: an attempt may find its work done.
+        self.began = False
 
     @property
     def fraction(self) -> float:
@@ -344,6 +352,7 @@ class JobObserver:
 
     def begin(self, stage: str, steps: int) -> None:
         """A stage begins."""
+        self.began = True
         self._check()
         self._run.spans.begin(stage, steps)
         self._tell(self._progress.begin(stage, steps, time.monotonic()))

@@ -10,6 +10,7 @@ from sqlalchemy import delete, func, select, update
 from milimo_runtime.answered import one_at_a_time, recall, remember
 from milimo_runtime.assets import Asset, assets_of_jobs, from_row, new_id, require_project, to_row
 from milimo_runtime.database import now
+from milimo_runtime.elements import add_images
 from milimo_runtime.errors import FailedPrecondition, NotFound, OutOfRange, ResourceExhausted
 from milimo_runtime.job_rows import append_event, event_of, job_of, jobs_of, subject_of
 from milimo_runtime.jobs import (
@@ -246,7 +247,7 @@ class JobStore:
             return None if row is None else from_row(row)
 
     def finish(self, job_id: str, attempt: int, state: JobState, *, failure: Failure | None = None) -> JobEvent:
-        """Ends the job. Raises JobTakenOver."""
+        """Ends the job; with its success an element that it is about gets its results. Raises JobTakenOver."""
         if state not in FINAL_STATES:
             raise ValueError(f"{state} is not final")
         with self.database.write() as session:
@@ -255,6 +256,9 @@ class JobStore:
             row.ended_at = now()
             if state is JobState.SUCCEEDED:
                 row.fraction = 1.0
+                if row.element_id is not None:
+                    assets = assets_of_jobs(session, [job_id])[job_id]
+                    add_images(session, row.element_id, [asset.id for asset in assets])
             if failure is not None:
                 row.error = {**asdict(failure), "details": list(failure.details)}
                 return append_event(session, row, Failed(failure=failure))

@@ -12,6 +12,7 @@ import contextlib
 import logging
 import secrets
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import grpc
@@ -20,8 +21,8 @@ from milimo.v1 import arbiter_pb2, arbiter_pb2_grpc
 
 from milimo_runtime.errors import MilimoError
 from milimo_runtime.lease_request import ask
-from milimo_runtime.lease_stream import Broken, acquire_message, heartbeat, next_reply, say
-from milimo_runtime.lease_terms import Claim, Grant, LeaseLost, QueuePlace, ReclaimWish
+from milimo_runtime.lease_stream import Broken, acquire_message, busy, heartbeat, next_reply, say
+from milimo_runtime.lease_terms import Claim, Grant, LeaseLost, QueuePlace, ReclaimWish, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,11 +41,6 @@ _LONGEST_PAUSE_S: Final = 1.0
 _PARK_S: Final = 5.0
 
 
-def _nobody_waits() -> int:
-    """There is one job."""
-    return 0
-
-
 async def acquire(
     channel: grpc.aio.Channel,
     request: Claim,
@@ -52,7 +48,8 @@ async def acquire(
     on_queued: Callable[[QueuePlace], None],
     measure: Callable[[], int | None],
     on_change: Callable[[], None],
-    waiting: Callable[[], int] = _nobody_waits,
+    waiting: Callable[[], int] = lambda: 0,
+    parked: Callable[[], int] = lambda: 0,
     clock: Callable[[], float] = time.monotonic,
 ) -> Lease:
     """Waits for a lease and returns it, held and confirmed. Cancelling leaves the queue at once.
@@ -65,6 +62,7 @@ async def acquire(
             heartbeat on the event loop: it must be quick.
         on_change: called on the event loop when the lease is lost or memory is wanted back.
         waiting: how many jobs wait behind that of the request. Called on the event loop.
+        parked: bytes of host memory that hold the tenant's weights. Called on the event loop.
         clock: seconds on a monotonic clock.
 
     Raises:
@@ -76,7 +74,7 @@ async def acquire(
         asked_at = clock()
         answer = await ask(channel, request, acquire_id, on_queued)
         if answer.granted is not None:
-            lease = Lease(request, answer.granted, measure=measure, on_change=on_change, clock=clock)
+            lease = Lease(request, answer.granted, measure=measure, parked=parked, on_change=on_change, clock=clock)
             if not answer.waited:
                 # The answer to the request itself is as good as that to a heartbeat.
                 lease.hold_since(asked_at)
@@ -114,11 +112,13 @@ class Lease:
         granted: arbiter_pb2.Granted,
         *,
         measure: Callable[[], int | None],
+        parked: Callable[[], int],
         on_change: Callable[[], None],
         clock: Callable[[], float],
     ) -> None:
         self._request = request
         self._measure = measure
+        self._parked_bytes = parked
         self._on_change = on_change
         self._clock = clock
         self._ttl = granted.ttl.ToNanoseconds() / 1e9
@@ -130,6 +130,7 @@ class Lease:
         self._told_lost = False
         self._wish: ReclaimWish | None = None
         self._job_id = request.job_id
+        self._workload = request.workload
         self._waiting_jobs = 0
         self._sent: dict[int, float] = {}
         self._sequence = 0
@@ -156,6 +157,11 @@ class Lease:
         if self._lost is None and self._clock() >= self._valid_until:
             self._lost = f"the arbiter has not answered for {(1 - _MARGIN_OF_TTL) * self._ttl:.1f} s"
         return self._lost
+
+    @property
+    def bytes(self) -> int:
+        """What is held: the grant, less what was given back."""
+        return self._bytes
 
     @property
     def wish(self) -> ReclaimWish | None:
@@ -186,10 +192,12 @@ class Lease:
         """Waits until the arbiter has answered something: only then is the lease held, unless it is lost."""
         await self._answered.wait()
 
-    async def busy(self, job_id: str, waiting_jobs: int) -> None:
-        """A job's turn begins, or the number of jobs behind it changed."""
-        self._job_id, self._waiting_jobs = job_id, waiting_jobs
-        await self._say_turn()
+    async def busy(
+        self, job_id: str, waiting_jobs: int, workload: Workload | None = None, *, peak_bytes: int = 0
+    ) -> None:
+        """A job's turn begins; `peak_bytes` was measured in the one before."""
+        self._job_id, self._waiting_jobs, self._workload = job_id, waiting_jobs, workload
+        await self._say_turn(peak_bytes)
 
     async def count_waiting(self, waiting_jobs: int) -> None:
         """The number of jobs behind the current turn changed; nothing when there is no turn."""
@@ -197,16 +205,19 @@ class Lease:
             self._waiting_jobs = waiting_jobs
             await self._say_turn()
 
-    async def idle(self) -> None:
-        """The turn is over; the weights stay."""
+    async def idle(self, peak_bytes: int = 0) -> None:
+        """The turn is over, in which so much was measured; the weights stay."""
         self._job_id, self._waiting_jobs = "", 0
-        await self._say_turn()
+        await self._say_turn(peak_bytes)
 
     async def shrink(self, size: int) -> None:
-        """Gives freed bytes back; more than 0, less than granted."""
+        """Gives freed bytes back; more than 0, less than held. A wish for as much is fulfilled."""
         if not 0 < size < self._bytes:
             raise ValueError(f"cannot give back {size} of {self._bytes} bytes")
         self._bytes -= size
+        if self._wish is not None:
+            left = self._wish.bytes - size
+            self._wish = replace(self._wish, bytes=left) if left > 0 else None
         await self._write(arbiter_pb2.LeaseRequest(shrink=arbiter_pb2.Shrink(bytes=size)))
 
     async def park(self, size: int) -> int:
@@ -228,7 +239,7 @@ class Lease:
         """Sends a heartbeat now, with what is measured."""
         self._sequence += 1
         self._sent[self._sequence] = self._clock()
-        await self._write(heartbeat(self._sequence, self._measure()))
+        await self._write(heartbeat(self._sequence, self._measure(), self._parked_bytes()))
 
     async def release(self, peak_bytes: int = 0, *, patience_s: float | None = None) -> bool:
         """Tells the arbiter that the memory is free, also after the lease was lost. Returns whether the arbiter knows.
@@ -268,12 +279,11 @@ class Lease:
                 with contextlib.suppress(Broken, MilimoError):
                     await say(self._call, message)
 
-    async def _say_turn(self) -> None:
+    async def _say_turn(self, peak_bytes: int = 0) -> None:
         if self._job_id:
-            busy = arbiter_pb2.Busy(job_id=self._job_id, waiting_jobs=self._waiting_jobs)
-            await self._write(arbiter_pb2.LeaseRequest(busy=busy))
+            await self._write(busy(self._job_id, self._waiting_jobs, self._workload, peak_bytes))
         else:
-            await self._write(arbiter_pb2.LeaseRequest(idle=arbiter_pb2.Idle()))
+            await self._write(arbiter_pb2.LeaseRequest(idle=arbiter_pb2.Idle(peak_bytes=peak_bytes)))
 
     async def _say_release(self) -> None:
         await self._write(arbiter_pb2.LeaseRequest(release=arbiter_pb2.Release(peak_bytes=self._releasing or 0)))
@@ -301,13 +311,17 @@ class Lease:
         if self._waiting_jobs:
             # Before the heartbeat that confirms the lease: from then on the arbiter may ask for it back.
             await self._say_turn()
+        # The grant may have been the answer to a first one.
+        answered = self._answered.is_set()
         while not self._over.is_set():
             pause = max(0.0, min(self._ttl / _HEARTBEATS_PER_TTL, self._valid_until - self._clock()))
             with contextlib.suppress(TimeoutError):
                 # Where even writing takes so long, the call is given up and another one is opened.
                 async with asyncio.timeout(pause):
-                    await self.report()
+                    if not answered:
+                        await self.report()
                     await self._over.wait()
+            answered = False
             if self.lost is not None:
                 self._lose(self.lost)
                 return

@@ -14,7 +14,7 @@ from milimo.v1 import arbiter_pb2, common_pb2
 
 from milimo_runtime.channels import CLIENT_OPTIONS
 from milimo_runtime.identity import pid_namespace, start_ticks
-from milimo_runtime.lease_terms import Claim, Priority
+from milimo_runtime.lease_terms import Claim, Priority, Workload
 from milimo_runtime.statuses import from_rpc_error
 
 if TYPE_CHECKING:
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 # What a call ends with when the arbiter has stopped or restarts, rather than refused.
 _GONE: Final = frozenset({grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED, grpc.StatusCode.INTERNAL})
+
+_LONGEST_NAME: Final = 64
 
 _PRIORITIES: Final = {
     Priority.LOW: common_pb2.PRIORITY_LOW,
@@ -55,6 +57,7 @@ def acquire_message(request: Claim, *, acquire_id: str = "", resume_token: str =
             job_id=request.job_id,
             acquire_id=acquire_id,
             resume_token=resume_token,
+            workload=workload_message(request.workload),
             process=arbiter_pb2.ProcessIdentity(
                 pid=os.getpid(), start_ticks=start_ticks(os.getpid()) or 0, pid_namespace=pid_namespace()
             ),
@@ -62,9 +65,29 @@ def acquire_message(request: Claim, *, acquire_id: str = "", resume_token: str =
     )
 
 
-def heartbeat(sequence: int, used: int | None) -> arbiter_pb2.LeaseRequest:
-    """Renews a lease, and reports the bytes in use where they are known."""
-    return arbiter_pb2.LeaseRequest(heartbeat=arbiter_pb2.Heartbeat(sequence=sequence, used_bytes=used))
+def heartbeat(sequence: int, used: int | None, parked: int) -> arbiter_pb2.LeaseRequest:
+    """Renews a lease, and reports the bytes in use where they are known, and those of parked weights."""
+    return arbiter_pb2.LeaseRequest(
+        heartbeat=arbiter_pb2.Heartbeat(sequence=sequence, used_bytes=used, parked_bytes=parked)
+    )
+
+
+def busy(job_id: str, waiting_jobs: int, workload: Workload | None, peak_bytes: int) -> arbiter_pb2.LeaseRequest:
+    """A job has its turn; `peak_bytes` is that of the turn before, 0 when it was told."""
+    return arbiter_pb2.LeaseRequest(
+        busy=arbiter_pb2.Busy(
+            job_id=job_id, waiting_jobs=waiting_jobs, workload=workload_message(workload), peak_bytes=peak_bytes
+        )
+    )
+
+
+def workload_message(workload: Workload | None) -> arbiter_pb2.Workload | None:
+    """What a turn computes; names that are too long for the contract are cut."""
+    if workload is None:
+        return None
+    return arbiter_pb2.Workload(
+        model=workload.model[:_LONGEST_NAME], width=workload.width, height=workload.height, frames=workload.frames
+    )
 
 
 class Broken(Exception):

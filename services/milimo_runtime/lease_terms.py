@@ -33,14 +33,25 @@ class Grade:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Workload:
+    """What a turn computes, as far as its peak memory depends on it; 0 where a size does not matter."""
+
+    model: str
+    width: int = 0
+    height: int = 0
+    frames: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Claim:
-    """What a tenant asks for; `grades` in order of preference."""
+    """What a tenant asks for; `grades` in order of preference, `workload` what the first turn computes."""
 
     tenant: str
     grades: tuple[Grade, ...]
     priority: Priority = Priority.NORMAL
     min_hold_s: float = 0.0
     job_id: str = ""
+    workload: Workload | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +67,7 @@ class Grant:
 
 @dataclass(frozen=True, kw_only=True)
 class QueuePlace:
-    """A place in a queue: 1 is next, 0 when it is not known; what is waited for; and for how long, where it is known."""
+    """A place in a queue (1 is next, 0 is unknown), what is waited for, and for how long, where that is known."""
 
     position: int
     reason: str

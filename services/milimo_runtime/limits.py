@@ -8,6 +8,8 @@ from typing import Final
 MESSAGE_BYTES: Final = 4 * 1024 * 1024
 UNARY_SECONDS: Final = 120.0
 UPLOAD_SECONDS: Final = 3600.0
+# Of text by the video model's text encoder, which may wait for a video.
+TEXT_SECONDS: Final = 3600.0
 
 # Media
 UPLOAD_BYTES: Final = 2 * 1024**3

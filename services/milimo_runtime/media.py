@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
-from obstore import delete, get, head, put
+from obstore import delete, get, head, list_with_delimiter, put
 from obstore import list as list_keys
 from obstore.store import from_url
 
@@ -145,6 +145,15 @@ class MediaStore:
         _require_plain(project_id)
         _require_plain(job_id)
         self._delete_below(f"projects/{project_id}/jobs/{job_id}/")
+
+    def work_folders(self) -> Iterator[tuple[str, str]]:
+        """Project and job of everything that jobs keep from one step to the next."""
+        for project in self._folders_in("projects"):
+            for job in self._folders_in(f"{project}/jobs"):
+                yield Path(project).name, Path(job).name
+
+    def _folders_in(self, prefix: str) -> list[str]:
+        return list(list_with_delimiter(self._store, f"{prefix}/")["common_prefixes"])
 
     def delete_project(self, project_id: str) -> None:
         """Removes all files of a project. Raises ValueError when the id is no plain name."""

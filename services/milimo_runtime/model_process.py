@@ -21,17 +21,19 @@ from milimo_runtime.device import (
     device_kind,
     device_plan,
     granted_plan,
+    runs_on,
 )
 from milimo_runtime.job_feed import JobFeed
 from milimo_runtime.job_store import JobStore
 from milimo_runtime.lease_stream import arbiter_channel
-from milimo_runtime.lease_terms import Grade
+from milimo_runtime.lease_terms import Grade, Workload
 from milimo_runtime.media import MediaStore
 from milimo_runtime.registry import InstalledModel, Registry
 from milimo_runtime.residency import Residency
+from milimo_runtime.turn_memory import TurnMemory
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable
     from pathlib import Path
 
     import grpc.aio
@@ -79,6 +81,7 @@ class ModelHost(Generic[M]):
         device: Literal["auto"] | DeviceKind,
         drain_s: float,
         park_weights: ParkWeights = "auto",
+        grades: Collection[str] = ELEMENT_TYPES,
     ) -> None:
         """Nothing is asked for or loaded yet.
 
@@ -93,6 +96,7 @@ class ModelHost(Generic[M]):
             device: where models may run.
             drain_s: seconds that a turn may still take when the host is closed.
             park_weights: where weights that leave the device may be parked in host memory.
+            grades: the names of footprints that `load` knows.
         """
         self._name = name
         self._tenant = tenant
@@ -103,6 +107,7 @@ class ModelHost(Generic[M]):
         self._device = device
         self._drain_s = drain_s
         self._park_weights = park_weights
+        self._grades = grades
         self._lock = threading.Lock()
         self._residency: Residency[M] | None = None
         # How the model runs, or ran last.
@@ -128,9 +133,9 @@ class ModelHost(Generic[M]):
                     loop=self._loop,
                     channel=self._channel,
                     tenant=self._tenant,
-                    grades=grades_of(installed, kind),
+                    grades=grades_of(installed, kind, self._grades),
                     load=lambda grant, check: self._loaded(installed, grant, check),
-                    measure=self._measure,
+                    memory=TurnMemory(self._measure, begin_peak=self._begin_peak, peak=self._peak),
                     size_of=lambda model: model.weight_bytes,
                     modules_of=lambda model: model.modules(),
                     drop_caches=lambda model: model.drop_caches(),
@@ -140,7 +145,7 @@ class ModelHost(Generic[M]):
 
     def _loaded(self, installed: InstalledModel, grant: Grant, check: Callable[[], None]) -> M:
         self._weight_bytes = 0
-        self._plan = granted_plan(grant.device, grant.grade, model=installed.full_name)
+        self._plan = granted_plan(grant.device, grant.grade, model=installed.full_name, grades=self._grades)
         model = self._load(installed, self._plan, check)
         self._weight_bytes = model.weight_bytes
         return model
@@ -158,6 +163,25 @@ class ModelHost(Generic[M]):
         residency = self._residency
         return self._weight_bytes if residency is not None and residency.grant is not None else 0
 
+    def _begin_peak(self) -> None:
+        torch: Any = sys.modules.get("torch")
+        if torch is not None and self._plan is not None and self._plan.kind == "cuda":
+            device = self._plan.default.device
+            # What an earlier, larger turn has left in the allocator is none of this one's.
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(device)
+
+    def _peak(self) -> int | None:
+        """The most that torch's allocator held since the turn began; only that of CUDA tells."""
+        torch: Any = sys.modules.get("torch")
+        if torch is None or self._plan is None or self._plan.kind != "cuda":
+            return None
+        return int(torch.cuda.max_memory_reserved(self._plan.default.device))
+
+    def workload(self, *, width: int, height: int, frames: int = 1) -> Workload:
+        """What a turn on the model computes: sizes in pixels."""
+        return Workload(model=self.installed().full_name, width=width, height=height, frames=frames)
+
     async def close(self) -> None:
         """Drops the weights and gives the lease back; a turn in progress has the drain's time to end."""
         if self._residency is not None:
@@ -170,13 +194,13 @@ def may_park(park_weights: ParkWeights, device: str) -> bool:
     return park_weights == "always" or (park_weights == "auto" and device_kind(device) == "cuda")
 
 
-def grades_of(installed: InstalledModel, kind: DeviceKind) -> list[Grade]:
-    """The ways to run a model on devices of one kind: those of its footprints that can be loaded.
+def grades_of(installed: InstalledModel, kind: DeviceKind, grades: Collection[str] = ELEMENT_TYPES) -> list[Grade]:
+    """The ways to run a model on devices of one kind: those of its footprints that can be loaded, of `grades`.
 
     Raises GradeUnknown when there are none.
     """
     footprints = installed.manifest.footprints
-    unknown = [footprint.name for footprint in footprints if footprint.name not in ELEMENT_TYPES]
+    unknown = [footprint.name for footprint in footprints if not runs_on(kind, footprint.name, grades)]
     if len(unknown) == len(footprints):
         raise GradeUnknown(installed.full_name, *unknown)
     if unknown:
@@ -211,6 +235,7 @@ async def open_model_process(
     model: str,
     settings: ServiceSettings,
     load: Callable[[InstalledModel, DevicePlan, Callable[[], None]], M],
+    grades: Collection[str] = ELEMENT_TYPES,
 ) -> AsyncIterator[ModelProcess[M]]:
     """Opens what the process `service` needs to run `model`; closes it again, the lease given back."""
     loop = asyncio.get_running_loop()
@@ -236,6 +261,7 @@ async def open_model_process(
         device=settings.device,
         drain_s=settings.drain_seconds,
         park_weights=settings.park_weights,
+        grades=grades,
     )
     try:
         yield ModelProcess(

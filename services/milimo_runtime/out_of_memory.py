@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import sys
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -14,7 +15,11 @@ from milimo_runtime.errors import ResourceExhausted
 from milimo_runtime.memory import clear_ended_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
+
+    from milimo_runtime.lease import Lease
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -39,35 +44,61 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and _HOST_ALLOCATOR in str(error))
 
 
-def with_room(
-    work: Callable[[], T],
-    *,
-    make_room: Callable[[str], None],
-    holders: Callable[[], str],
-) -> T:
-    """Does `work`; if it runs out of memory, once more after `make_room`, which is told what went wrong.
+def nobody_minds(problem: str) -> None:
+    """Nobody wants to know that memory ran out."""
 
-    Raises:
-        OutOfMemory: the second time failed too; the message ends with what `holders` says.
-    """
-    try:
-        return work()
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        problem = _first_line(error)
-        # What the failed work had in memory must go before room is made.
-        clear_ended_frames(error)
-    make_room(problem)
-    try:
-        return work()
-    except Exception as error:
-        if not is_out_of_memory(error):
-            raise
-        problem = _first_line(error)
-        clear_ended_frames(error)
-    held = holders()
-    raise OutOfMemory(f"not enough memory, also after others made room: {problem}. {held}", metadata={"holders": held})
+
+class Room:
+    """What is done about it under one lease, in the thread that has the turn."""
+
+    def __init__(
+        self,
+        channel: grpc.aio.Channel,
+        on_loop: Callable[[Coroutine[None, None, Any]], Any],
+        tenant: str,
+        lease: Lease,
+        shrink: Callable[[], object],
+    ) -> None:
+        """`on_loop` has the channel's loop do something and waits for it; `shrink` drops what the tenant can spare."""
+        self._channel = channel
+        self._on_loop = on_loop
+        self._tenant = tenant
+        self._lease = lease
+        self._shrink = shrink
+
+    def try_twice(self, work: Callable[[], T], on_short: Callable[[str], None] = nobody_minds) -> T:
+        """Does `work`; if it runs out of memory, once more after all that nobody uses has gone. `on_short` hears why.
+
+        Raises:
+            OutOfMemory: the second time failed too; the message says who holds what.
+            LeaseLost: the lease was lost meanwhile.
+        """
+        device = self._lease.grant.device
+        try:
+            return work()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            problem = _first_line(error)
+            # What the failed work had in memory must go before room is made.
+            clear_ended_frames(error)
+        told = {"action": "out_of_memory", "tenant": self._tenant, "device": device, "problem": problem}
+        log.warning("out of memory: makes room and tries once more", extra=told)
+        on_short(problem)
+        self._shrink()
+        self._on_loop(reclaim(self._channel, device))
+        self._lease.check()
+        try:
+            return work()
+        except Exception as error:
+            if not is_out_of_memory(error):
+                raise
+            problem = _first_line(error)
+            clear_ended_frames(error)
+        held = str(self._on_loop(holders_of(self._channel, device)))
+        log.error("out of memory, also after others made room", extra={**told, "problem": problem, "holders": held})
+        text = f"not enough memory, also after others made room: {problem}. {held}"
+        raise OutOfMemory(text, metadata={"holders": held})
 
 
 def _first_line(error: BaseException) -> str:

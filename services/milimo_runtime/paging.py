@@ -1,4 +1,4 @@
-"""Pages of a list, newest first: at most so many, no more than fit a message, and a token that goes on behind them."""
+"""Pages of a list, by age: at most so many, no more than fit a message, and a token that goes on behind them."""
 
 from __future__ import annotations
 
@@ -60,6 +60,13 @@ def behind(
 ) -> ColumnElement[bool]:
     """The condition that a row comes after the place when newer ones, and then greater ids, come first."""
     return tuple_(created_at, id_) < tuple_(place.time, place.id)
+
+
+def beyond(
+    place: Place, created_at: InstrumentedAttribute[datetime], id_: InstrumentedAttribute[str]
+) -> ColumnElement[bool]:
+    """The condition that a row comes after the place when older ones, and then smaller ids, come first."""
+    return tuple_(created_at, id_) > tuple_(place.time, place.id)
 
 
 def page_size(asked: int) -> int:

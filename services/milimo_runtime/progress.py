@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Weight of the newest measurement in the running mean of a stage's speed.
-_NEWEST: Final = 0.3
+# Weight of the newest stage in the running mean of its speed.
+_NEWEST: Final = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,37 @@ def _kind(stage: str) -> str:
     return stage.rpartition(".")[2]
 
 
+@dataclass
+class _Pace:
+    """What was measured of the current stage: seconds, the cost that was done in them, the fastest portion's rate."""
+
+    seconds: float = 0.0
+    cost: float = 0.0
+    portions: int = 0
+    fastest: float = float("inf")
+
+    def add(self, seconds: float, cost: float) -> None:
+        """A portion of so much of the cost is done."""
+        self.seconds += seconds
+        self.cost += cost
+        self.portions += 1
+        self.fastest = min(self.fastest, seconds / cost)
+
+    def left(self, cost: float, expected: float | None) -> float | None:
+        """Seconds for the `cost` that is left of a stage that took `expected` seconds as a whole before, if it did.
+
+        Portions need not be even: a decoder works long for its first frames and hands over the others quickly. What
+        the stage took before tells the end then, unless all goes faster, or slower, than it did.
+        """
+        if not self.portions:
+            return expected
+        mean = cost * self.seconds / self.cost
+        if expected is None:
+            return mean
+        left = min(max(expected - self.seconds, 0.0), mean)
+        return left if self.portions == 1 else max(left, cost * self.fastest)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reached:
     """How far a job is: `fraction` of the whole, 0 to 1, and seconds to its end when they can be told."""
@@ -76,6 +107,7 @@ class StageProgress:
         self._done: defaultdict[str, int] = defaultdict(int)
         self._current = self._order[0] if self._order else ""
         self._since: float | None = None
+        self._pace = _Pace()
         self._fraction = floor
 
     @property
@@ -85,6 +117,7 @@ class StageProgress:
 
     def begin(self, stage: str, steps: int, at: float) -> Reached:
         """A stage begins at time `at`, with so many steps: the plan's guess is corrected."""
+        self._learn()
         planned = self._stages.get(stage)
         if planned is None:
             # Between the current one and those that the plan has after it: at the end it would count them as done.
@@ -107,9 +140,17 @@ class StageProgress:
         stage = self._stages[self._current]
         self._done[stage.name] = min(self._done[stage.name] + steps, stage.steps)
         if self._since is not None and stage.cost > 0 and steps > 0:
-            self._speeds.learn(stage.name, stage.cost * steps, at - self._since)
+            self._pace.add(at - self._since, stage.cost * steps)
         self._since = at
+        if self._done[stage.name] == stage.steps:
+            self._learn()
         return self._reached()
+
+    def _learn(self) -> None:
+        """The current stage is over: what was measured of it as a whole is its speed."""
+        if self._pace.portions:
+            self._speeds.learn(self._current, self._pace.cost, self._pace.seconds)
+        self._pace = _Pace()
 
     def _reached(self) -> Reached:
         stages = [self._stages[name] for name in self._order]
@@ -118,11 +159,7 @@ class StageProgress:
         if total > 0:
             self._fraction = max(self._fraction, min(done / total, 1.0))
         cost_left = sum(stage.cost * (stage.steps - self._done[stage.name]) for stage in stages)
-        left = [
-            self._speeds.predict(stage.name, stage.cost * (stage.steps - self._done[stage.name]))
-            for stage in stages
-            if stage.cost > 0 and self._done[stage.name] < stage.steps
-        ]
+        left = [self._left(stage) for stage in stages if stage.cost > 0 and self._done[stage.name] < stage.steps]
         known = [seconds for seconds in left if seconds is not None]
         stage = self._stages[self._current]
         return Reached(
@@ -133,11 +170,20 @@ class StageProgress:
             eta_s=sum(known) if len(known) == len(left) else self._extrapolate(cost_left),
         )
 
+    def _left(self, stage: Stage) -> float | None:
+        """Seconds for the steps of a stage that are not done; None while nothing is known."""
+        cost = stage.cost * (stage.steps - self._done[stage.name])
+        if stage.name != self._current or not self._pace.portions:
+            return self._speeds.predict(stage.name, cost)
+        return self._pace.left(cost, self._speeds.predict(stage.name, stage.cost * stage.steps))
+
     def _extrapolate(self, cost: float) -> float | None:
         """An ETA while the speed of some stages is unknown: they are taken to be as fast as those that are known."""
         rates = [
             rate for name in self._order if self._done[name] and (rate := self._speeds.predict(name, 1.0)) is not None
         ]
+        if self._pace.portions:
+            rates.append(self._pace.seconds / self._pace.cost)
         if not rates:
             return None
         return cost * sum(rates) / len(rates)

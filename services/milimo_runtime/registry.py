@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 MANIFEST: Final = "model.toml"
+# Of models that change others.
+LORA_PURPOSES: Final = frozenset({"lora", "ic_lora"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +46,7 @@ class Manifest:
 
     name: str
     family: str
-    purpose: Literal["video", "image", "segmentation"]
+    purpose: Literal["video", "image", "segmentation", "lora", "ic_lora"]
     checkpoint: Literal["distilled", "dev", "base", ""]
     license: str
     note: str
@@ -94,10 +96,8 @@ class InstalledModel:
             return "missing"
         if path.stat().st_size != file.bytes:
             return "wrong size"
-        if hashes and file.sha256:
-            with path.open("rb") as data:
-                if hashlib.file_digest(data, "sha256").hexdigest() != file.sha256:
-                    return "wrong hash"
+        if hashes and file.sha256 and sha256_of(path) != file.sha256:
+            return "wrong hash"
         return "ok"
 
 
@@ -128,7 +128,8 @@ class Registry:
             advice = (
                 "`milimo models write-tiny` writes small random checkpoints"
                 if self.family == "tiny"
-                else "copy its folder there, manifest and all; `milimo models verify` then checks it"
+                else "`milimo models pull` gets it, or copy its folder there, manifest and all; `milimo models verify` "
+                "then checks it"
             )
             raise ModelMissing(
                 f"the model {self.family}/{name} is not installed under {self.root.parent}: {advice}",
@@ -147,17 +148,29 @@ def write_manifest(root: Path, manifest: Mapping[str, Any], *, footprints: Seque
     files = []
     for path in sorted(root.rglob("*")):
         if path.is_file() and path.name != MANIFEST:
-            with path.open("rb") as data:
-                digest = hashlib.file_digest(data, "sha256").hexdigest()
-            files.append({"path": path.relative_to(root).as_posix(), "bytes": path.stat().st_size, "sha256": digest})
+            name, size = path.relative_to(root).as_posix(), path.stat().st_size
+            files.append(ModelFile(path=name, bytes=size, sha256=sha256_of(path)))
+    save_manifest(root, manifest, footprints=footprints, files=files)
+
+
+def save_manifest(
+    root: Path, manifest: Mapping[str, Any], *, footprints: Sequence[ModelFootprint], files: Sequence[ModelFile]
+) -> None:
+    """Writes a manifest at once; its files lie below `root` and are not looked at. The rest as `write_manifest`."""
     value = {
         **manifest,
         "footprints": [{"name": footprint.name, "bytes": footprint.bytes} for footprint in footprints],
-        "files": files,
+        "files": [{"path": file.path, "bytes": file.bytes, "sha256": file.sha256} for file in files],
     }
     partial = root / f".{MANIFEST}.partial"
     partial.write_text(tomli_w.dumps(value), encoding="utf-8")
     partial.replace(root / MANIFEST)
+
+
+def sha256_of(path: Path) -> str:
+    """The file's SHA-256 in hexadecimal; takes seconds per gigabyte."""
+    with path.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 def _read(path: Path) -> InstalledModel:

@@ -15,14 +15,16 @@ import time
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, Final, Generic, TypeVar
 
+from milimo_runtime.host_memory import HostMemory
 from milimo_runtime.job_trace import LeaseWait
 from milimo_runtime.lease import Lease, acquire
-from milimo_runtime.lease_terms import Claim, Grade, Grant, Priority, QueuePlace
+from milimo_runtime.lease_terms import Claim, Grade, Grant, Priority, QueuePlace, Workload
 from milimo_runtime.lease_wait import wait_for_lease
 from milimo_runtime.memory import Departure, clear_ended_frames
-from milimo_runtime.out_of_memory import holders_of, reclaim, with_room
+from milimo_runtime.out_of_memory import Room
 from milimo_runtime.resident import Resident
 from milimo_runtime.turn import Turn
+from milimo_runtime.turn_memory import TurnMemory
 from milimo_runtime.turn_order import TurnOrder
 
 if TYPE_CHECKING:
@@ -57,7 +59,7 @@ class Residency(Generic[M]):
         tenant: str,
         grades: Sequence[Grade],
         load: Callable[[Grant, Callable[[], None]], M],
-        measure: Callable[[], int | None] = lambda: None,
+        memory: TurnMemory | None = None,
         size_of: Callable[[M], int] = lambda _: 0,
         modules_of: Callable[[M], Iterable[torch.nn.Module]] = lambda _: (),
         drop_caches: Callable[[M], None] = lambda _: None,
@@ -75,7 +77,7 @@ class Residency(Generic[M]):
             load: builds the model for what was granted, in the job's thread. The result belongs to the residency. Calls
                 its second argument between the model's parts, and lets pass what that raises: the job was cancelled,
                 or the lease is lost.
-            measure: bytes on the device that the tenant's allocator has now; None when it cannot tell. Must be quick.
+            memory: measures the device; without it nothing is measured.
             size_of: bytes of a model's weights.
             modules_of: the modules that hold a model's weights: what can be parked.
             drop_caches: forgets what a model keeps beside its weights.
@@ -87,9 +89,7 @@ class Residency(Generic[M]):
         self._channel = channel
         self._tenant = tenant
         self._grades = {grade.name: grade for grade in grades}
-        self._load = load
-        self._measure = measure
-        self._size_of = size_of
+        self._memory = TurnMemory() if memory is None else memory
         self._min_hold_s = min_hold_s
         self._clock = clock
         self._order = TurnOrder(tenant)
@@ -98,9 +98,7 @@ class Residency(Generic[M]):
         )
         self._parks = parks
         self._lease: Lease | None = None
-        # Host memory that the arbiter has lent for parked weights.
-        self._host_bytes = 0
-        self._peak = 0
+        self._host = HostMemory(self._on_loop)
 
     @property
     def waiting_jobs(self) -> int:
@@ -131,6 +129,7 @@ class Residency(Generic[M]):
         job_id: str,
         priority: Priority = Priority.NORMAL,
         on_waiting: Callable[[QueuePlace], None] = _nobody_listens,
+        workload: Workload | None = None,
     ) -> Iterator[Turn[M]]:
         """Waits for this job's turn and for the memory, loads the model if it is not there, and yields it.
 
@@ -140,6 +139,7 @@ class Residency(Generic[M]):
             on_waiting: called from this thread with each new place in a queue, about twice a second while the job
                 waits, and between the parts of a model that is loaded. What it raises leaves the queue at once, or
                 drops what was loaded so far, and passes.
+            workload: what the turn computes: the arbiter learns what that needs.
 
         Raises:
             LeaseLost: from `Turn.check`, and here when the lease was lost while the model was loaded.
@@ -150,26 +150,29 @@ class Residency(Generic[M]):
         with wait:
             self._queue_up(job_id, priority, on_waiting)
         failure: BaseException | None = None
+        complete = False
         try:
             with wait:
-                lease, model = self._resident(job_id, priority, on_waiting, wait)
+                lease, model = self._resident(job_id, priority, on_waiting, wait, workload)
             turn = Turn(
                 model,
                 lease,
                 self._min_hold_s,
                 self._clock,
-                make_room=lambda problem: self._make_room(lease, problem),
-                holders=lambda: self._on_loop(holders_of(self._channel, lease.grant.device)),
+                give_spare=lambda: self._give_spare(lease, may_drop_caches=False),
+                room=self._room(lease),
             )
             del model
             try:
                 yield turn
+                complete = turn.computed
             finally:
                 turn.end()
         except BaseException as error:
             failure = error
             raise
         finally:
+            self._memory.end(complete=complete)
             self._end_turn(failure)
             failure = None
 
@@ -185,17 +188,24 @@ class Residency(Generic[M]):
             raise
 
     def _resident(
-        self, job_id: str, priority: Priority, on_waiting: Callable[[QueuePlace], None], wait: LeaseWait
+        self,
+        job_id: str,
+        priority: Priority,
+        on_waiting: Callable[[QueuePlace], None],
+        wait: LeaseWait,
+        workload: Workload | None,
     ) -> tuple[Lease, M]:
         """The model on a lease that is held, from the last turn or brought now. This job is the current one."""
         lease, model = self._lease, self._weights.model
-        if lease is not None and model is not None and lease.lost is None and lease.wish is None:
-            self._post(lease.busy(job_id, self.waiting_jobs))
+        fits = lease is not None and self._memory.fits(workload, self._grades[lease.grant.grade], lease.bytes)
+        if lease is not None and model is not None and lease.lost is None and lease.wish is None and fits:
+            self._post(lease.busy(job_id, self.waiting_jobs, workload, peak_bytes=self._memory.take_peak()))
             wait.granted(lease.grant, is_resident=True)
+            self._memory.begin(workload, lease.grant.grade)
             return lease, model
         del model
         self._see_off(self._let_go())
-        lease = self._acquire(job_id, priority, on_waiting)
+        lease = self._acquire(job_id, priority, on_waiting, workload)
         wait.granted(lease.grant, is_resident=False)
         try:
             model = self._bring_under(lease, on_waiting)
@@ -204,8 +214,11 @@ class Residency(Generic[M]):
             # What was not restored is parked still.
             self._see_off(Departure(None) if self._weights.parked_bytes else self._weights.drop())
             raise
-        self._settle_parking(lease)
+        self._host.settle(lease, self._weights.parked_bytes)
+        self._memory.begin(workload, lease.grant.grade)
         self._post(lease.report())
+        # The request may have named a larger one.
+        self._post(lease.busy(job_id, self.waiting_jobs, workload))
         return lease, model
 
     def _bring_under(self, lease: Lease, on_waiting: Callable[[QueuePlace], None]) -> M:
@@ -218,15 +231,16 @@ class Residency(Generic[M]):
 
         check()
         started = self._clock()
-        model = with_room(
-            lambda: self._weights.bring(lease.grant, check),
-            make_room=lambda problem: self._make_room(lease, problem),
-            holders=lambda: self._on_loop(holders_of(self._channel, lease.grant.device)),
-        )
-        self._remember_load(lease.grant, self._clock() - started)
+        model = self._room(lease).try_twice(lambda: self._weights.bring(lease.grant, check))
+        grade, seconds = lease.grant.grade, self._clock() - started
+        self._grades[grade] = replace(self._grades[grade], load_seconds=seconds)
+        told = {"action": "weights_loaded", "tenant": self._tenant, "seconds": round(seconds, 3)}
+        log.info("weights loaded", extra={**told, **asdict(lease.grant)})
         return model
 
-    def _acquire(self, job_id: str, priority: Priority, on_waiting: Callable[[QueuePlace], None]) -> Lease:
+    def _acquire(
+        self, job_id: str, priority: Priority, on_waiting: Callable[[QueuePlace], None], workload: Workload | None
+    ) -> Lease:
         """Waits in the arbiter's queue. What `on_waiting` raises takes the request back."""
         claim = Claim(
             tenant=self._tenant,
@@ -234,6 +248,7 @@ class Residency(Generic[M]):
             priority=priority,
             min_hold_s=self._min_hold_s,
             job_id=job_id,
+            workload=self._memory.claimed(workload),
         )
 
         def ask(on_queued: Callable[[QueuePlace], None]) -> Coroutine[Any, Any, Lease]:
@@ -241,7 +256,8 @@ class Residency(Generic[M]):
                 self._channel,
                 claim,
                 on_queued=on_queued,
-                measure=self._measured,
+                measure=self._memory.used,
+                parked=lambda: self._weights.parked_bytes,
                 on_change=self._lease_changed,
                 waiting=lambda: self._order.waiting,
                 clock=self._clock,
@@ -255,7 +271,7 @@ class Residency(Generic[M]):
         lease = wait_for_lease(self._loop, ask, condition=condition, roused=self._order.roused, look=look)
         with condition:
             self._lease = lease
-            self._peak = 0
+        self._memory.granted(claim.workload, self._grades[lease.grant.grade], lease.bytes)
         # Those who came meanwhile.
         self._tell_waiting_jobs()
         return lease
@@ -264,6 +280,8 @@ class Residency(Generic[M]):
         """Makes way: for the next job here, for others, or for warm idleness."""
         while True:
             lease = self._lease
+            if lease is not None:
+                self._give_spare(lease)
             if self._must_go():
                 departure = self._let_go()
                 if not departure.gone:
@@ -273,7 +291,7 @@ class Residency(Generic[M]):
                     return
                 self._see_off(departure)
             elif lease is not None and self.waiting_jobs == 0:
-                self._post(lease.idle())
+                self._post(lease.idle(self._memory.take_peak()))
             with self._order.condition:
                 # A wish that came just now found a turn in progress, and left it to this.
                 if not self._must_go():
@@ -292,7 +310,8 @@ class Residency(Generic[M]):
             # Nothing of them is on the device.
             return Departure(None)
         may_park = self._parks(lease.grant) and not self._order.closed and lease.lost is None
-        if may_park and self._weights.park(lambda size: self._lent(lease, size)):
+        if may_park and self._weights.park(lambda size: self._host.borrow(lease, size)):
+            self._post(lease.report())
             return Departure(None)
         return self._weights.drop()
 
@@ -302,33 +321,26 @@ class Residency(Generic[M]):
         if lease is None:
             return
         self._weights.see_off(departure, failure)
-        self._settle_parking(lease)
+        self._host.settle(lease, self._weights.parked_bytes)
         closed = self._order.closed
-        known = self._on_loop(lease.release(self._peak, patience_s=_FAREWELL_S if closed else None))
+        known = self._on_loop(lease.release(self._memory.take_peak(), patience_s=_FAREWELL_S if closed else None))
         if closed and not known:
             self._on_loop(lease.abandon())
         with self._order.condition:
             self._lease = None
 
-    def _lent(self, lease: Lease, size: int) -> int:
-        """Asks for host memory for parked weights; the bytes that the arbiter lends, 0 when it does not answer."""
-        granted = self._on_loop(lease.park(size))
-        self._host_bytes = max(self._host_bytes, granted)
-        return granted
+    def _give_spare(self, lease: Lease, *, may_drop_caches: bool = True) -> None:
+        """Gives back what is wanted of the lease if turns can do without; the weights stay then."""
+        wish = lease.wish
+        if wish is None or lease.lost is not None or self._order.closed or wish.bytes > self._memory.spare(lease.bytes):
+            return
+        left = lease.bytes - wish.bytes
+        if self._weights.shrink(lambda: (self._memory.used() or 0) <= left, may_drop_caches=may_drop_caches):
+            self._on_loop(lease.shrink(wish.bytes))
 
-    def _settle_parking(self, lease: Lease) -> None:
-        """Gives host memory back that holds no weights any more."""
-        if self._host_bytes and not self._weights.parked_bytes:
-            self._host_bytes = 0
-            self._on_loop(lease.park(0))
-
-    def _make_room(self, lease: Lease, problem: str) -> None:
-        """Memory has run out: drops what is idle here, and asks for what is idle elsewhere."""
-        told = {"action": "out_of_memory", "tenant": self._tenant, "device": lease.grant.device, "problem": problem}
-        log.warning("out of memory: makes room and tries once more", extra=told)
-        self._weights.shrink()
-        self._on_loop(reclaim(self._channel, lease.grant.device))
-        lease.check()
+    def _room(self, lease: Lease) -> Room:
+        """What is done when memory runs out under the lease."""
+        return Room(self._channel, self._on_loop, self._tenant, lease, self._weights.shrink)
 
     def _lease_changed(self) -> None:
         """On the loop: the lease is lost, or memory is wanted back. A turn sees to it at its end."""
@@ -349,17 +361,6 @@ class Residency(Generic[M]):
             self._end_turn()
 
         threading.Thread(target=housekeeping, name=f"housekeeping of {self._tenant}", daemon=True).start()
-
-    def _measured(self) -> int | None:
-        used = self._measure()
-        self._peak = max(self._peak, used or 0)
-        return used
-
-    def _remember_load(self, grant: Grant, seconds: float) -> None:
-        grade = self._grades[grant.grade]
-        self._grades[grant.grade] = replace(grade, load_seconds=seconds)
-        told = {"action": "weights_loaded", "tenant": self._tenant, "seconds": round(seconds, 3)}
-        log.info("weights loaded", extra={**told, **asdict(grant)})
 
     def _tell_waiting_jobs(self) -> None:
         """Lets the arbiter know how many jobs wait behind the current one: it grants as many turns in a row."""

@@ -96,11 +96,16 @@ class Resident(Generic[M]):
         self._model, self._grant = loaded, grant
         return loaded
 
-    def shrink(self) -> None:
-        """Drops what is kept beside the weights, and empties the allocators' caches."""
-        if self._model is not None:
-            self._drop_caches(self._model)
+    def shrink(self, fits: Callable[[], bool] = lambda: False, *, may_drop_caches: bool = True) -> bool:
+        """Gives back what is kept beside the weights, until it `fits`; whether it does.
+
+        First what the allocators keep and nobody uses; then, where that is allowed, what can be made again.
+        """
         give_back()
+        if not fits() and may_drop_caches and self._model is not None:
+            self._drop_caches(self._model)
+            give_back()
+        return fits()
 
     def park(self, ask: Callable[[int], int]) -> bool:
         """Moves the weights to host memory if `ask` grants it; whether they are there.

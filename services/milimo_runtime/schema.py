@@ -123,12 +123,16 @@ class ElementRow(Base):
     name: Mapped[str]
     type: Mapped[str]
     trigger_word: Mapped[str]
+    # The trigger as prompts are searched for it, without difference of case.
+    trigger_key: Mapped[str]
     description: Mapped[str]
     image_asset_ids: Mapped[list[Any]]
     lora: Mapped[str | None]
     lora_weight: Mapped[float | None]
     created_at: Mapped[datetime]
     updated_at: Mapped[datetime]
+
+    __table_args__ = (UniqueConstraint("project_id", "trigger_key"),)
 
 
 class AssetRow(Base):

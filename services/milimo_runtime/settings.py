@@ -89,8 +89,24 @@ class ServiceSettings(MeshSettings):
         default="auto",
         description="Where weights that leave the device wait in host memory: auto (on CUDA), always, never",
     )
+    image_model: str = Field(
+        default="flux-2",
+        description="Which FLUX.2 of the family: flux-2 (distilled), or flux-2-base (50 steps, guided)",
+    )
     video_chunk_frames: Annotated[int, AfterValidator(_on_latent_grid)] = Field(
         default=121, ge=9, description="Frames of one pass of the video model, 8k + 1; longer videos are chained"
+    )
+    text_max_new_tokens: int = Field(default=512, ge=1, le=16384, description="Tokens of a generated text, at most")
+    text_temperature: float = Field(default=0.7, ge=0, le=2, description="Of generated text; 0 is greedy")
+    text_top_p: float = Field(default=0.9, gt=0, le=1, description="Share of likely tokens that text is drawn from")
+    text_prompt_tokens: int = Field(default=16384, ge=1, description="Tokens of a chat that text is generated for")
+    prompt_provider: Literal["none", "gemma", "ollama"] = Field(
+        default="none", description="Who enriches prompts and continues them over the chunks of a long video"
+    )
+    prompt_ollama_url: str = Field(default="http://127.0.0.1:11434", description="Where Ollama answers")
+    prompt_ollama_model: str = Field(default="gemma3", description="The model of Ollama that writes prompts")
+    prompt_ollama_keep_alive: str = Field(
+        default="0", description="How long Ollama keeps the model after an answer, as it takes it: 0 or 5m"
     )
     job_retention_days: float = Field(default=30.0, gt=0, description="How long ended jobs and their events are kept")
     job_queue_bound: int = Field(

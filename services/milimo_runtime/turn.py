@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from milimo_runtime.lease_terms import Grant, LeaseLost
-from milimo_runtime.out_of_memory import with_room
+from milimo_runtime.out_of_memory import nobody_minds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from milimo_runtime.lease import Lease
+    from milimo_runtime.lease_terms import ReclaimWish
+    from milimo_runtime.out_of_memory import Room
 
 M = TypeVar("M")
 T = TypeVar("T")
-
-
-def _nobody_minds(problem: str) -> None:
-    """Nobody wants to know that memory ran out."""
 
 
 class Turn(Generic[M]):
@@ -30,15 +28,19 @@ class Turn(Generic[M]):
         min_hold_s: float,
         clock: Callable[[], float],
         *,
-        make_room: Callable[[str], None],
-        holders: Callable[[], str],
+        give_spare: Callable[[], None],
+        room: Room,
     ) -> None:
         self._model: M | None = model
         self._lease = lease
         self._yield_from = lease.held_since + min_hold_s
         self._clock = clock
-        self._make_room = make_room
-        self._holders = holders
+        # Whether the turn shows what its work needs; it does not when the work was found done.
+        self.computed = True
+        # The wish that was last looked at.
+        self._heard: ReclaimWish | None = None
+        self._give_spare = give_spare
+        self._room = room
 
     @property
     def model(self) -> M:
@@ -53,17 +55,24 @@ class Turn(Generic[M]):
         return self._lease.grant
 
     def check(self) -> None:
-        """Raises LeaseLost when the device may no longer be used. Called at each step; costs a microsecond."""
+        """Raises LeaseLost when the device may no longer be used. Called at each step; costs a microsecond.
+
+        When memory is wanted back that the turn can do without, it goes now, and the turn goes on.
+        """
         if self._model is None:
             raise LeaseLost("the turn is over")
         self._lease.check()
+        wish = self._lease.wish
+        if wish is not None and wish is not self._heard:
+            self._heard = wish
+            self._give_spare()
 
     @property
     def should_yield(self) -> bool:
         """Whether somebody waits for the memory: end the turn at the next boundary, and take another one to go on."""
         return self._lease.wish is not None and self._clock() >= self._yield_from
 
-    def with_room(self, work: Callable[[], T], on_short: Callable[[str], None] = _nobody_minds) -> T:
+    def with_room(self, work: Callable[[], T], on_short: Callable[[str], None] = nobody_minds) -> T:
         """Does `work`, and once more if memory runs out, after others made room; `on_short` hears why.
 
         Raises:
@@ -71,11 +80,7 @@ class Turn(Generic[M]):
             LeaseLost: the lease was lost meanwhile.
         """
 
-        def make_room(problem: str) -> None:
-            on_short(problem)
-            self._make_room(problem)
-
-        return with_room(work, make_room=make_room, holders=self._holders)
+        return self._room.try_twice(work, on_short)
 
     def end(self) -> None:
         """Lets go of the model."""

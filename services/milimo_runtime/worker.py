@@ -23,6 +23,7 @@ from milimo_runtime.job_store import JobTakenOver
 from milimo_runtime.job_tally import JobTally
 from milimo_runtime.job_trace import job_span, name_job, tell_end
 from milimo_runtime.jobs import Failure, Job, JobKind, JobState, NewJob, OpenJob
+from milimo_runtime.leftovers import delete_leftovers
 from milimo_runtime.logs import current_job
 from milimo_runtime.model_process import Loaded
 from milimo_runtime.observer import JobCancelled
@@ -180,6 +181,7 @@ class Worker:
             self._engine.forget(ids)
             self.store.remove(ids)
             log.info("jobs collected", extra={"action": "jobs_collected", "jobs": len(ids)})
+        delete_leftovers(self.store.database, self._media)
         # Of jobs that went with their project, or that were deleted while this process was away.
         self._engine.forget_ended(before)
 

@@ -1,69 +1,30 @@
-"""The calls of this process: each in a thread of its own, at most so many, and not with too many pixels in memory.
-
-A call waits for its turn in its thread, for minutes when others have the memory. Threads that the process needs for
-other things (the database, files) are not theirs.
-"""
+"""The calls of this process: threads of their own, and not too many pixels in memory together."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import threading
-from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
+from milimo_runtime.calls import RETRY_SECONDS, Calls, closing_calls
 from milimo_runtime.errors import ResourceExhausted
 
 from milimo_segmentation import defaults
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import Iterator
+    from contextlib import AbstractAsyncContextManager
 
-T = TypeVar("T")
 
-
-class Calls:
+class SegmentationCalls(Calls):
     """Threads for calls, and what these have in memory together."""
 
     def __init__(self, *, calls: int = defaults.CALLS, pixels: int = defaults.WAITING_PIXELS) -> None:
-        self._threads = ThreadPoolExecutor(max_workers=calls, thread_name_prefix="call")
-        # A thread that still leaves its queue counts, also when its caller has gone.
-        self._free = threading.BoundedSemaphore(calls)
+        super().__init__(calls=calls, what="segmentations")
         self._lock = threading.Lock()
         self._pixels_bound = pixels
         self._pixels = 0
         self._encoding = threading.BoundedSemaphore(defaults.ENCODING_CALLS)
-
-    async def run(self, work: Callable[[], T]) -> T:
-        """Does `work` in a thread. When this is cancelled the work goes on to its end, and counts until then.
-
-        Raises:
-            ResourceExhausted: too many calls are at work already.
-        """
-        if not self._free.acquire(blocking=False):
-            raise ResourceExhausted(
-                "too many segmentations wait for the accelerator already",
-                reason="QUEUE_FULL",
-                retry_after_s=defaults.RETRY_SECONDS,
-            )
-
-        def counted() -> T:
-            try:
-                return work()
-            finally:
-                self._free.release()
-
-        try:
-            future = self._threads.submit(counted)
-        except BaseException:
-            self._free.release()
-            raise
-        # Never waits in the executor's queue: there is a thread for each that counts. Shielded, so that nobody takes
-        # it out of that queue before it has begun, and its place with it.
-        ended = asyncio.wrap_future(future)
-        # What becomes of it when nobody waits any more is nobody's business, and no mistake.
-        ended.add_done_callback(_looked_at)
-        return await asyncio.shield(ended)
 
     @contextlib.contextmanager
     def holding(self, pixels: int) -> Iterator[None]:
@@ -77,7 +38,7 @@ class Calls:
                 raise ResourceExhausted(
                     f"images of {self._pixels / 1e6:g} megapixels wait for the accelerator already",
                     reason="QUEUE_FULL",
-                    retry_after_s=defaults.RETRY_SECONDS,
+                    retry_after_s=RETRY_SECONDS,
                 )
             self._pixels += pixels
         try:
@@ -92,21 +53,7 @@ class Calls:
         with self._encoding:
             yield
 
-    async def close(self) -> None:
-        """Waits for the threads: the calls must have been told to end."""
-        await asyncio.to_thread(self._threads.shutdown)
 
-
-def _looked_at(ended: asyncio.Future[T]) -> None:
-    if not ended.cancelled():
-        ended.exception()
-
-
-@contextlib.asynccontextmanager
-async def open_calls() -> AsyncIterator[Calls]:
+def open_calls() -> AbstractAsyncContextManager[SegmentationCalls]:
     """Threads for the calls of this process; at the end they are waited for, the event loop running on."""
-    calls = Calls()
-    try:
-        yield calls
-    finally:
-        await calls.close()
+    return closing_calls(SegmentationCalls())

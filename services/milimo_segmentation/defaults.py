@@ -14,8 +14,6 @@ CALLS = 32
 WAITING_PIXELS = 256_000_000
 # Calls whose masks are made at full size and encoded at the same time: each takes about 8 bytes per pixel.
 ENCODING_CALLS = 2
-# After this many seconds a refused call is worth another try.
-RETRY_SECONDS = 1.0
 
 # Instances found by text are kept above this score.
 DEFAULT_CONFIDENCE = 0.5

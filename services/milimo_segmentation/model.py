@@ -42,5 +42,7 @@ def load(installed: InstalledModel, devices: DevicePlan, check: Callable[[], Non
     from milimo_segmentation.embeddings import embedding_cache
     from milimo_segmentation.models import load_segmentation_models
 
-    models = load_segmentation_models(installed.root / "detector", installed.root / "tracker", devices, check)
+    detector, tracker = installed.root / "detector", installed.root / "tracker"
+    # The published checkpoint is one for both.
+    models = load_segmentation_models(detector, tracker if tracker.is_dir() else detector, devices, check)
     return LoadedSegmentation(models=models, embeddings=embedding_cache())

@@ -24,6 +24,7 @@ from milimo_runtime.settings import ServiceSettings
 
 from milimo_storyboard.asset_service import AssetService
 from milimo_storyboard.element_service import ElementService
+from milimo_storyboard.element_visuals import ElementVisuals
 from milimo_storyboard.job_relay import JobRelay
 from milimo_storyboard.job_service import JobService
 from milimo_storyboard.model_service import ModelService
@@ -58,8 +59,10 @@ def main() -> int:
         media = MediaStore(settings.media)
         store = JobStore(database, open_jobs=settings.job_queue_bound)
         relay = JobRelay(store, [settings.video_address, settings.image_address])
+        visuals = ElementVisuals(store, settings.image_address)
+        elements = ElementService(database, relay, visuals, models_dir=settings.models, family=settings.model_family)
         projects_pb2_grpc.add_ProjectServiceServicer_to_server(ProjectService(database, media), server)
-        elements_pb2_grpc.add_ElementServiceServicer_to_server(ElementService(), server)
+        elements_pb2_grpc.add_ElementServiceServicer_to_server(elements, server)
         assets = AssetService(database, media, settings.scratch / f"storyboard-{settings.executor_id}")
         assets_pb2_grpc.add_AssetServiceServicer_to_server(assets, server)
         storyboard_pb2_grpc.add_StoryboardServiceServicer_to_server(StoryboardService(database), server)
@@ -70,6 +73,7 @@ def main() -> int:
             yield Served(services=SERVICES)
         finally:
             await relay.close()
+            await visuals.close()
             await assets.close()
             database.close()
 

@@ -13,6 +13,7 @@ from milimo_runtime.assets import (
     Asset,
     AssetKind,
     delete_asset_files,
+    from_row,
     new_id,
     require_asset,
     require_project,
@@ -20,13 +21,14 @@ from milimo_runtime.assets import (
     to_row,
 )
 from milimo_runtime.database import now
-from milimo_runtime.errors import InvalidArgument, OutOfRange
+from milimo_runtime.errors import InvalidArgument, NotFound, OutOfRange
 from milimo_runtime.job_messages import asset_message
 from milimo_runtime.media import asset_key
 from milimo_runtime.paging import Place, cut, page_size, place_of
 from milimo_runtime.schema import AssetRow
 
 from milimo_storyboard.asset_list import list_assets
+from milimo_storyboard.elements import require_unused
 from milimo_storyboard.reception import Reception
 from milimo_storyboard.uploads import check_size, inspect_upload
 
@@ -190,9 +192,12 @@ class AssetService(assets_pb2_grpc.AssetServiceServicer):
         deleted: list[Asset] = []
 
         def delete(session: Session) -> assets_pb2.DeleteAssetResponse:
-            asset = require_asset(session, request.asset_id)
-            session.delete(session.get_one(AssetRow, asset.id))
-            deleted.append(asset)
+            row = session.get(AssetRow, request.asset_id, with_for_update=True)
+            if row is None:
+                raise NotFound("asset", request.asset_id)
+            require_unused(session, row)
+            session.delete(row)
+            deleted.append(from_row(row))
             return assets_pb2.DeleteAssetResponse()
 
         response = answer_once(self._database, request, assets_pb2.DeleteAssetResponse, delete)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from milimo_video import stage_costs
-from milimo_video.continuation import HandOff, load_hand_off, statistics_of
+from milimo_video.continuation import HandOff, statistics_of
 from milimo_video.decode import decode_audio, decode_video
 from milimo_video.encode import Mp4Writer, crop_centre
 from milimo_video.engine import denoise_chunk
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from milimo_runtime.observer import Observer
     from numpy.typing import NDArray
-    from PIL import Image
 
+    from milimo_video.conditioning import Material
     from milimo_video.decode import Tiling
     from milimo_video.models import VideoModels
     from milimo_video.plan import Chunk, VideoPlan
@@ -50,34 +50,34 @@ def make_chunk(
     request: VideoRequest,
     plan: VideoPlan,
     chunk: Chunk,
-    images: Mapping[str, Image.Image],
-    before: Path | None,
+    material: Mapping[str, Material],
+    before: HandOff | None,
     observer: Observer,
     files: ChunkFiles,
     *,
     prompts: PromptCache,
     tiling: Tiling,
 ) -> None:
-    """Makes one chunk of a chained video and writes its files. `before` is the hand-off file of the chunk before it.
+    """Makes one chunk of a chained video and writes its files. `before` is what the chunk before it, or footage, gave.
 
     The files depend on nothing else, and are the same each time. Raises as `milimo_video.engine.generate`.
     """
-    assert (before is None) == (chunk.span.index == 0), "every chunk but the first goes on from one before it"
-    given = None if before is None else load_hand_off(before)
-    half, latents = denoise_chunk(models, request, plan, chunk, images, given, observer, prompts)
+    assert before is not None or chunk.span.overlap == 0, "frames are repeated that nobody gave"
+    half, latents = denoise_chunk(models, request, plan, chunk, material, before, observer, prompts)
     last = chunk.span.index == len(plan.chunks) - 1
     with files.sound.open("wb") as file:
         np.save(file, decode_audio(models, latents.audio, sound_samples(plan, chunk, models.audio_sample_rate)))
     tail = _write_segment(models, plan, chunk, latents, observer, files.segment, tiling, keep_tail=not last)
     if not last:
-        _hand_off(request, plan, half, latents, tail, given).save(files.hand_off)
+        _hand_off(request, plan, half, latents, tail, before).save(files.hand_off)
 
 
 def sound_samples(plan: VideoPlan, chunk: Chunk, rate: int) -> int:
-    """Samples of a chunk's sound: from the first frame that it repeats to the last that it adds."""
+    """Samples of a chunk's sound: from the first frame that it repeats to the last that it adds, or leads to."""
     span = chunk.span
+    trail = plan.trail if span.index == len(plan.chunks) - 1 else 0
     first = audio_samples(span.start - span.overlap, plan.fps, rate)
-    return audio_samples(span.start + span.kept, plan.fps, rate) - first
+    return audio_samples(span.start + span.kept + trail, plan.fps, rate) - first
 
 
 def overlap_samples(plan: VideoPlan, chunk: Chunk, rate: int) -> int:
@@ -133,7 +133,8 @@ def _hand_off(
     statistics = None
     if request.match_statistics:
         # Those of the first chunk, handed on from one to the next.
-        statistics = statistics_of(half) if given is None else given.statistics
+        known = None if given is None else given.statistics
+        statistics = known or statistics_of(half)
     if request.handoff is Handoff.REENCODE:
         return HandOff(frames=torch.from_numpy(tail), statistics=statistics)
     slices = plan.overlap.slices

@@ -37,15 +37,12 @@ class Choice:
 
 def choose_pipeline(request: VideoRequest) -> Choice:
     """The pipeline for a valid request. Raises `InvalidArgument` when an override lacks its inputs."""
-    if request.num_frames == 1:  # 1
+    if request.num_frames == 1 and request.extension is None and request.retake is None:  # 1
         return Choice(pipeline=Pipeline.IMAGE, reason="a single frame is an image, which ImageService makes")
     frames = image_frames(request)
     references = _references(request)
     match request.pipeline_override:  # 2
         case PipelineOverride.TI2VID:
-            for i, condition in enumerate(request.conditions):
-                if condition.kind == "video":
-                    raise InvalidArgument(f"conditions[{i}].kind", "the ti2vid pipeline takes images, not videos")
             return Choice(pipeline=Pipeline.TI2VID, reason="the request asks for ti2vid")
         case PipelineOverride.KEYFRAME:
             if not frames:

@@ -1,4 +1,4 @@
-"""Images and earlier frames that a chunk follows, as the model was trained to see them.
+"""Images, videos and earlier frames that a chunk follows, as the model was trained to see them.
 
 Training videos were compressed, so a clean image would stand out: it is compressed once as one H.264 frame (CRF 33)
 first. The pipeline then scales it to cover the frame, crops the centre and encodes it, for each stage at its size.
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from milimo_runtime.errors import InvalidArgument, Unimplemented
+from milimo_runtime.errors import InvalidArgument
 from PIL import Image, ImageOps
 
 from milimo_video.continuation import LatentTail
@@ -19,48 +19,54 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
+    from numpy.typing import NDArray
 
     from milimo_video.continuation import HandOff
     from milimo_video.plan import Chunk
     from milimo_video.request import VideoRequest
+
+    # An image, or the frames of a video: RGB bytes [n, height, width, 3].
+    Material = Image.Image | NDArray[np.uint8]
 
 IMAGE_CRF = 33
 # H.264 with yuv420p codes blocks of two by two pixels.
 _MIN_IMAGE_SIDE = 2
 
 
-def image_conditions(
-    request: VideoRequest, chunk: Chunk, images: Mapping[str, Image.Image], *, append_first: bool
+def placed_conditions(
+    request: VideoRequest, chunk: Chunk, material: Mapping[str, Material], *, append_first: bool
 ) -> list[LTX2VideoCondition]:
-    """The chunk's conditions for the pipeline; `images` holds the request's images by asset id.
+    """The chunk's conditions for the pipeline; `material` holds the request's images and videos by asset id.
 
-    An image at frame 0 replaces the first latent frame, or with `append_first` is appended like those at other frames:
-    as tokens of their own that stand at their pixel frame, for the model to follow. Raises `Unimplemented` for a video,
-    and `InvalidArgument` for an image that is too small.
+    What stands at frame 0 replaces the first latent frames, one of an image, or with `append_first` is appended like
+    what stands at other frames: as tokens of its own from its pixel frame on, for the model to follow. Raises
+    `InvalidArgument` for an image that is too small.
     """
     from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
 
     conditions = []
     for placed in chunk.conditions:
         condition = request.conditions[placed.index]
-        if condition.kind != "image":
-            raise Unimplemented("video conditioning")
-        image = images[condition.asset_id]
-        if min(image.size) < _MIN_IMAGE_SIDE:
-            raise InvalidArgument(
-                f"conditions[{placed.index}].asset_id",
-                f"the image is {image.width} × {image.height}; both sides must be at least {_MIN_IMAGE_SIDE}",
-            )
+        given = material[condition.asset_id]
         conditions.append(
-            # The image is compressed here, once for both stages, so the pipeline must not do it again.
+            # An image is compressed here, once for both stages, so the pipeline must not do it again.
             LTX2VideoCondition(
-                frames=compress_image(image),
+                frames=_image_frame(given, placed.index) if isinstance(given, Image.Image) else given[: placed.frames],
                 index=0 if placed.frame == 0 and not append_first else appended_index(placed.frame),
                 strength=condition.strength,
                 crf=0,
             )
         )
     return conditions
+
+
+def _image_frame(image: Image.Image, condition: int) -> Image.Image:
+    if min(image.size) < _MIN_IMAGE_SIDE:
+        raise InvalidArgument(
+            f"conditions[{condition}].asset_id",
+            f"the image is {image.width} × {image.height}; both sides must be at least {_MIN_IMAGE_SIDE}",
+        )
+    return compress_image(image)
 
 
 def appended_index(frame: int) -> float:
@@ -73,17 +79,22 @@ def appended_index(frame: int) -> float:
 
 
 def tail_conditions(before: HandOff | None, *, half: bool) -> list[LTX2VideoCondition | LatentTail]:
-    """What the chunk before hands over to a stage, at its start and at full strength; nothing for the first chunk."""
+    """What a stage goes on from, at its start, and what it leads to, after its end, both at full strength."""
     if before is None:
         return []
-    if before.frames is not None:
-        from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
+    from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
 
-        # The pipeline scales them to the stage's size. Not compressed: the model made them.
-        return [LTX2VideoCondition(frames=before.frames.numpy(), index=0, strength=1.0, crf=0)]
+    # The pipeline scales frames to the stage's size. They are not compressed: they come from a video.
+    conditions: list[LTX2VideoCondition | LatentTail] = []
+    if before.frames is not None:
+        conditions.append(LTX2VideoCondition(frames=before.frames.numpy(), index=0, strength=1.0, crf=0))
     tail = before.half if half else before.full
-    assert tail is not None, "a hand-off holds frames or latents"
-    return [LatentTail(latents=tail)]
+    if tail is not None:
+        conditions.append(LatentTail(latents=tail))
+    if before.after is not None:
+        index = appended_index(before.after_frame)
+        conditions.append(LTX2VideoCondition(frames=before.after.numpy(), index=index, strength=1.0, crf=0))
+    return conditions
 
 
 def compress_image(image: Image.Image) -> Image.Image:

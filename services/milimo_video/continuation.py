@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from safetensors.torch import load_file, save_file
 
+from milimo_video.reference import ReferenceVideo, with_references
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -38,12 +40,15 @@ class HandOff:
 
     Either `frames`, RGB bytes [n, height, width, 3] at the model's size, or both tails, latents that are not normalised
     [1, 128, n, h, w] at half and at full size. `statistics` are those of the first chunk, when they are to be matched.
+    `after` are frames that stand at `after_frame` of the chunk, behind what it makes; they are not saved.
     """
 
     frames: torch.Tensor | None = None
     half: torch.Tensor | None = None
     full: torch.Tensor | None = None
     statistics: Statistics | None = None
+    after: torch.Tensor | None = None
+    after_frame: int = 0
 
     def save(self, path: Path) -> None:
         """Writes it as safetensors: the same bytes for the same values."""
@@ -89,18 +94,20 @@ def match_statistics(latents: torch.Tensor, wanted: Statistics) -> torch.Tensor:
 
 
 def continuing_pipeline(**parts: Any) -> Any:
-    """An LTX2ConditionPipeline of these parts that also takes `LatentTail` among its conditions.
+    """An LTX2ConditionPipeline of these parts that also takes `LatentTail` and `ReferenceVideo` among its conditions.
 
     diffusers conditions on pictures alone. A tail takes the place of the first latent frames like an encoded video
-    would, at full strength: no noise is added to it, and no step changes it.
+    would, at full strength: no noise is added to it, and no step changes it. References are appended.
     """
     # Imported here: torchvision must be prepared first.
     from diffusers import LTX2ConditionPipeline
 
     class ContinuingPipeline(LTX2ConditionPipeline):  # type: ignore[misc]  # Any, as its module's classes are.
         def prepare_latents(self, conditions: Any = None, **given: Any) -> tuple[Any, Any, Any, Any]:
+            own = (LatentTail, ReferenceVideo)
             tails = [condition for condition in conditions or () if isinstance(condition, LatentTail)]
-            pictures = [condition for condition in conditions or () if not isinstance(condition, LatentTail)]
+            references = [condition for condition in conditions or () if isinstance(condition, ReferenceVideo)]
+            pictures = [condition for condition in conditions or () if not isinstance(condition, own)]
             latents, mask, clean, coords = super().prepare_latents(conditions=pictures, **given)
             for tail in tails:
                 normal = self._normalize_latents(
@@ -116,6 +123,15 @@ def continuing_pipeline(**parts: Any) -> Any:
                 latents[:, :length] = tokens
                 clean[:, :length] = tokens
                 mask[:, :length] = 1.0
-            return latents, mask, clean, coords
+            return with_references(
+                self,
+                references,
+                (latents, mask, clean, coords),
+                width=given["width"],
+                height=given["height"],
+                fps=given["frame_rate"],
+                noise_scale=given["noise_scale"],
+                generator=given["generator"],
+            )
 
     return ContinuingPipeline(**parts)

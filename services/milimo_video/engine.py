@@ -11,12 +11,13 @@ from milimo_runtime.errors import Unimplemented
 
 from milimo_video import parameters, sigmas, stage_costs
 from milimo_video.choice import Pipeline
-from milimo_video.conditioning import image_conditions, tail_conditions
+from milimo_video.conditioning import placed_conditions, tail_conditions
 from milimo_video.continuation import match_statistics
 from milimo_video.decode import Tiling, decode_audio, decode_video
 from milimo_video.encode import AUDIO_FRAME, Mp4Writer, crop_centre, write_thumbnail
 from milimo_video.geometry import SPATIAL_COMPRESSION, audio_samples, latent_frames
 from milimo_video.preview import ColourMap, fit_colour_map, render_preview
+from milimo_video.reference import only_images, reference_videos
 from milimo_video.stages import Shot, denoise_full_size, denoise_half_size, upsample_latents
 from milimo_video.text import PromptCache, encode_prompt
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from milimo_runtime.observer import Observer
     from PIL import Image
 
+    from milimo_video.conditioning import Material
     from milimo_video.continuation import HandOff
     from milimo_video.models import VideoModels
     from milimo_video.plan import Chunk, VideoPlan
@@ -53,7 +55,7 @@ def generate(
     models: VideoModels,
     request: VideoRequest,
     plan: VideoPlan,
-    images: Mapping[str, Image.Image],
+    material: Mapping[str, Material],
     observer: Observer,
     out_path: Path,
     *,
@@ -64,14 +66,14 @@ def generate(
 
     The plan has one chunk; `milimo_video.chain` makes longer videos.
 
-    `images` holds the request's image conditions by asset id. The thumbnail stands beside the video, with the suffix
-    ".jpg". The same request gives the same bytes on the same machine with the same number of torch threads (another
-    number may change the last bits of the sound). `observer` hears of every step and may raise `JobCancelled`, which
-    passes through at once; a half-written file is then removed.
+    `material` holds the request's images and the frames of its videos by asset id. The thumbnail stands beside the
+    video, with the suffix ".jpg". The same request gives the same bytes on the same machine with the same number of
+    torch threads (another number may change the last bits of the sound). `observer` hears of every step and may raise
+    `JobCancelled`, which passes through at once; a half-written file is then removed.
 
     Raises `Unimplemented` for what can be planned but not made yet.
     """
-    latents = make_latents(models, request, plan, images, observer, prompts)
+    latents = make_latents(models, request, plan, material, observer, prompts)
     return save_video(models, request, plan, latents, observer, out_path, tiling)
 
 
@@ -79,14 +81,14 @@ def make_latents(
     models: VideoModels,
     request: VideoRequest,
     plan: VideoPlan,
-    images: Mapping[str, Image.Image],
+    material: Mapping[str, Material],
     observer: Observer,
     prompts: PromptCache,
 ) -> Latents:
     """The first half of `generate`: everything up to decoding. At the model's size, not yet trimmed or cropped."""
     _require_supported(models, request, plan)
     (chunk,) = plan.chunks
-    _, latents = denoise_chunk(models, request, plan, chunk, images, None, observer, prompts)
+    _, latents = denoise_chunk(models, request, plan, chunk, material, None, observer, prompts)
     return latents
 
 
@@ -95,7 +97,7 @@ def denoise_chunk(
     request: VideoRequest,
     plan: VideoPlan,
     chunk: Chunk,
-    images: Mapping[str, Image.Image],
+    material: Mapping[str, Material],
     before: HandOff | None,
     observer: Observer,
     prompts: PromptCache,
@@ -106,7 +108,14 @@ def denoise_chunk(
     """
     _require_supported(models, request, plan)
     observer.begin(chunk.stage_prefix + stage_costs.ENCODE_TEXT, 1)
-    conditions = image_conditions(request, chunk, images, append_first=plan.pipeline is Pipeline.KEYFRAME)
+    in_context = plan.pipeline is Pipeline.IC_LORA
+    references = reference_videos(request, chunk, material) if in_context else []
+    conditions = placed_conditions(
+        request,
+        only_images(request, chunk) if in_context else chunk,
+        material,
+        append_first=plan.pipeline is Pipeline.KEYFRAME,
+    )
     prompt = encode_prompt(models, chunk.prompt, chunk.negative_prompt, prompts)
     observer.advance()
 
@@ -117,10 +126,12 @@ def denoise_chunk(
         fps=plan.fps,
         conditioning_fps=plan.conditioning_fps,
         prompt=prompt,
-        half_conditions=[*tail_conditions(before, half=True), *conditions],
+        half_conditions=[*tail_conditions(before, half=True), *conditions, *references],
         full_conditions=[*tail_conditions(before, half=False), *conditions],
         # On the CPU, so that the noise does not depend on the device.
         generator=torch.Generator("cpu").manual_seed(chunk.seed),
+        loras=request.loras,
+        cfg_scale=request.cfg_scale,
     )
     return _denoise(models, shot, plan, chunk, before, observer)
 
@@ -180,10 +191,8 @@ def save_video(
 
 def _require_supported(models: VideoModels, request: VideoRequest, plan: VideoPlan) -> None:
     assert models.checkpoint == plan.checkpoint, "the plan was made for another checkpoint"
-    if plan.pipeline not in (Pipeline.TI2VID, Pipeline.KEYFRAME):
+    if plan.pipeline is Pipeline.IMAGE:
         raise Unimplemented(f"the {plan.pipeline} pipeline")
-    if request.loras:
-        raise Unimplemented("LoRAs")
 
 
 def _denoise(

@@ -6,7 +6,7 @@ eight of them, except the first, which stands for one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 # Properties of the video autoencoder.
@@ -37,6 +37,11 @@ def latent_frames(frames: int) -> int:
 def video_tokens(width: int, height: int, frames: int) -> int:
     """Tokens of the transformer's video stream: one per latent position. Width and height are multiples of 32."""
     return latent_frames(frames) * (height // SPATIAL_COMPRESSION) * (width // SPATIAL_COMPRESSION)
+
+
+def resampled(frames: int, fps: float, wanted_fps: float) -> int:
+    """Frames at `wanted_fps` that `frames` at `fps` last, at least one."""
+    return max(1, round(frames * wanted_fps / fps)) if fps > 0 else frames
 
 
 def audio_latents(frames: int, fps: int) -> int:
@@ -83,18 +88,24 @@ class Span:
     frames: int
 
 
-def chunk_spans(num_frames: int, chunk_frames: int, overlap: Overlap) -> tuple[Span, ...]:
+def whole_latents(frames: int) -> int:
+    """The largest 8k + 1 that is at most `frames`, 0 for none: as many frames as can be encoded."""
+    return (frames - 1) // TEMPORAL_COMPRESSION * TEMPORAL_COMPRESSION + 1 if frames > 0 else 0
+
+
+def chunk_spans(num_frames: int, chunk_frames: int, overlap: Overlap, *, lead: int = 0) -> tuple[Span, ...]:
     """Cuts `num_frames` (≥ 1) into chunks of at most `chunk_frames` (8k + 1, more than the overlap's frames).
 
     There are 1 + ceil((N − chunk) / (chunk − overlap)) chunks, at least one; the last is only as long as it must be.
+    With `lead` (8k + 1, at most the overlap's frames) the first chunk too repeats so many frames, of a video before.
     Raises `ValueError` when the chunk is off the grid or has no room for a new frame.
     """
     if model_frames(chunk_frames) != chunk_frames:
         raise ValueError(f"a chunk has 8k + 1 frames, not {chunk_frames}")
     if overlap.frames >= chunk_frames:
         raise ValueError(f"an overlap of {overlap.frames} frames leaves nothing new in a chunk of {chunk_frames}")
-    first = min(num_frames, chunk_frames)
-    spans = [Span(index=0, start=0, overlap=0, kept=first, frames=model_frames(first))]
+    first = min(num_frames, chunk_frames - lead)
+    spans = [Span(index=0, start=0, overlap=lead, kept=first, frames=model_frames(lead + first))]
     step = chunk_frames - overlap.frames
     for start in range(first, num_frames, step):
         kept = min(step, num_frames - start)
@@ -108,3 +119,31 @@ def chunk_spans(num_frames: int, chunk_frames: int, overlap: Overlap) -> tuple[S
             )
         )
     return tuple(spans)
+
+
+def with_trail(
+    spans: tuple[Span, ...], chunk_frames: int, overlap: Overlap, trail: int
+) -> tuple[tuple[Span, ...], int]:
+    """The same spans with room for `trail` (8k + 1) more frames after the last kept one, within its chunk.
+
+    A last chunk that is too long for that leaves frames to one more. Returns the spans and the trail; it is 0, and the
+    spans are as they were, when there is no room.
+    """
+    *before, last = spans
+    if not trail or last.overlap + last.kept + trail <= chunk_frames:
+        frames = model_frames(last.overlap + last.kept + trail)
+        return (*before, replace(last, frames=frames)), trail
+    # A chunk that another follows must end on the grid.
+    shorter = whole_latents(last.overlap + last.kept - 1)
+    rest = last.overlap + last.kept - shorter
+    if shorter < max(last.overlap + 1, overlap.frames) or overlap.frames + rest + trail > chunk_frames:
+        return spans, 0
+    kept = shorter - last.overlap
+    one_more = Span(
+        index=last.index + 1,
+        start=last.start + kept,
+        overlap=overlap.frames,
+        kept=rest,
+        frames=model_frames(overlap.frames + rest + trail),
+    )
+    return (*before, replace(last, kept=kept, frames=shorter), one_more), trail

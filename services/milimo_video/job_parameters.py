@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from milimo_video import limits
-from milimo_video.request import Condition, Handoff, Lora, PipelineOverride, VideoRequest
+from milimo_video.request import Condition, Extension, Handoff, Lora, PipelineOverride, Retake, VideoRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +38,8 @@ def from_json(value: Mapping[str, Any]) -> VideoRequest:
             "conditions": tuple(Condition(**condition) for condition in value["conditions"]),
             "loras": tuple(Lora(**lora) for lora in value["loras"]),
             "chunk_prompts": tuple(value.get("chunk_prompts", ())),
+            "extension": Extension(**value["extension"]) if value.get("extension") else None,
+            "retake": Retake(**value["retake"]) if value.get("retake") else None,
         }
     )
 

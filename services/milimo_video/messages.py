@@ -9,11 +9,14 @@ from milimo_runtime.assets import AssetKind, require_asset, require_project
 from milimo_runtime.errors import InvalidArgument, Unimplemented
 from milimo_runtime.seeds import draw_seed
 
+from milimo_video import limits
 from milimo_video.choice import Pipeline
-from milimo_video.request import Condition, Handoff, Lora, PipelineOverride, VideoRequest
+from milimo_video.geometry import resampled
+from milimo_video.request import Condition, Extension, Handoff, Lora, PipelineOverride, Retake, VideoRequest
 from milimo_video.stage_costs import GUIDED_CALLS, STAGE_1, STAGE_2
 
 if TYPE_CHECKING:
+    from milimo_runtime.assets import Asset
     from milimo_runtime.registry import InstalledModel
     from sqlalchemy.orm import Session
 
@@ -34,18 +37,21 @@ _HANDOFFS: Final = {
 _PIPELINES: Final = {
     pipeline: video_pb2.VideoPipeline.Value(f"VIDEO_PIPELINE_{pipeline.name}") for pipeline in Pipeline
 }
+# Rates of files are fractions.
+_SAME_FPS: Final = 0.001
 # Options of the contract whose feature comes later, and what that feature is.
 _LATER: Final = (
     ("upscale", "doubling the frame rate with the temporal upsampler"),
-    ("extend_asset_id", "continuing an existing video"),
-    ("retake", "making a span of an existing video anew"),
     ("shot_id", "videos for shots of a storyboard"),
-    ("enhance_prompt", "enriching prompts"),
 )
 
 
-def request_from(session: Session, project_id: str, video: video_pb2.VideoParameters) -> VideoRequest:
+def request_from(
+    session: Session, project_id: str, video: video_pb2.VideoParameters, *, has_provider: bool = False
+) -> VideoRequest:
     """The request with the project's defaults filled in and a seed drawn.
+
+    Prompts are enriched where there is a provider for that, unless the request says otherwise.
 
     Raises:
         NotFound: there is no such project, or no such asset in it.
@@ -64,15 +70,41 @@ def request_from(session: Session, project_id: str, video: video_pb2.VideoParame
         for name in ("negative_prompt", "num_frames", "steps", "cfg_scale", "overlap_frames")
         if video.HasField(name)
     }
+    base = _base(session, project_id, video)
+    width, height = (project.resolution_w, project.resolution_h) if base is None else (base.width, base.height)
+    width, height = (
+        video.width if video.HasField("width") else width,
+        video.height if video.HasField("height") else height,
+    )
+    fps = video.fps if video.HasField("fps") else project.fps
+    if base is not None and not video.HasField("fps") and round(base.fps, 3) in limits.ACCEPTED_FPS:
+        fps = round(base.fps)
+    extension, retake = None, None
+    if base is not None and video.extend_asset_id:
+        extension = Extension(
+            asset_id=base.id, frames=resampled(base.num_frames, base.fps, fps), seconds=base.duration_seconds
+        )
+    if base is not None and video.HasField("retake"):
+        _require_same(base, width, height, fps)
+        retake = Retake(
+            asset_id=base.id,
+            frames=base.num_frames,
+            first_frame=video.retake.first_frame,
+            last_frame=video.retake.last_frame,
+        )
+        given.setdefault("num_frames", base.num_frames)
     return VideoRequest(
         prompt=video.prompt,
         seed=video.seed if video.HasField("seed") else draw_seed() if project.seed is None else project.seed,
-        width=video.width if video.HasField("width") else project.resolution_w,
-        height=video.height if video.HasField("height") else project.resolution_h,
-        fps=video.fps if video.HasField("fps") else project.fps,
+        width=width,
+        height=height,
+        fps=fps,
+        extension=extension,
+        retake=retake,
+        enhance_prompt=video.enhance_prompt if video.HasField("enhance_prompt") else has_provider,
         pipeline_override=_OVERRIDES[video.pipeline_override],
         conditions=tuple(
-            _condition(session, project_id, condition, f"video.conditions[{index}]")
+            _condition(session, project_id, condition, f"video.conditions[{index}]", fps)
             for index, condition in enumerate(video.conditions)
         ),
         loras=tuple(
@@ -85,7 +117,33 @@ def request_from(session: Session, project_id: str, video: video_pb2.VideoParame
     )
 
 
-def _condition(session: Session, project_id: str, message: video_pb2.VideoCondition, field: str) -> Condition:
+def _base(session: Session, project_id: str, video: video_pb2.VideoParameters) -> Asset | None:
+    """The video that the result continues, or is a part of."""
+    if video.extend_asset_id and video.HasField("retake"):
+        raise InvalidArgument("video.retake", "a video is either continued or made anew in part, not both")
+    if video.HasField("retake"):
+        asset_id, field = video.retake.asset_id, "video.retake.asset_id"
+    elif video.extend_asset_id:
+        asset_id, field = video.extend_asset_id, "video.extend_asset_id"
+    else:
+        return None
+    asset = require_asset(session, asset_id, field_name=field, project_id=project_id)
+    if asset.kind is not AssetKind.VIDEO:
+        raise InvalidArgument(field, f"is a {asset.kind}; a video is expected")
+    return asset
+
+
+def _require_same(base: Asset, width: int, height: int, fps: int) -> None:
+    """Frames that stay are copied: the new ones have their size and rate."""
+    if (width, height) != (base.width, base.height):
+        field = "video.width" if width != base.width else "video.height"
+        raise InvalidArgument(field, f"the video is {base.width} × {base.height}, and so is what is made anew in it")
+    if abs(base.fps - fps) > _SAME_FPS:
+        field = "video.retake.asset_id" if round(base.fps, 3) not in limits.ACCEPTED_FPS else "video.fps"
+        raise InvalidArgument(field, f"the video has {base.fps:g} frames a second, not {fps}")
+
+
+def _condition(session: Session, project_id: str, message: video_pb2.VideoCondition, field: str, fps: int) -> Condition:
     asset = require_asset(session, message.asset_id, field_name=f"{field}.asset_id", project_id=project_id)
     if asset.kind not in (AssetKind.IMAGE, AssetKind.VIDEO):
         raise InvalidArgument(f"{field}.asset_id", f"is a {asset.kind}; an image or a video is expected")
@@ -94,6 +152,7 @@ def _condition(session: Session, project_id: str, message: video_pb2.VideoCondit
         kind="image" if asset.kind is AssetKind.IMAGE else "video",
         frame_index=message.frame_index,
         strength=message.strength if message.HasField("strength") else 1.0,
+        frames=resampled(asset.num_frames, asset.fps, fps) if asset.kind is AssetKind.VIDEO else 1,
     )
 
 

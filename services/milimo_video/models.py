@@ -2,37 +2,30 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
-from milimo_runtime.errors import ModelMissing
+from milimo_runtime.errors import NotFound
 from milimo_runtime.observer import unwatched
 from milimo_runtime.vision_ops import prepare_torchvision
 
+from milimo_video.adapters import Adapters
+from milimo_video.checkpoint_files import SINGLE_FILE_PARTS, find_checkpoint
 from milimo_video.continuation import continuing_pipeline
+from milimo_video.official import load_part, load_upsampler
+from milimo_video.scaled_linear import store_in_fp8
+from milimo_video.streaming import STREAMED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from milimo_runtime.device import DevicePlan
 
+    from milimo_video.checkpoint_files import CheckpointFiles
+    from milimo_video.lora_file import LoraFile
     from milimo_video.request import Checkpoint
-
-# Folders of the checkpoint, in diffusers' layout, that hold weights.
-WEIGHT_FOLDERS = (
-    "text_encoder",
-    "connectors",
-    "transformer",
-    "vae",
-    "audio_vae",
-    "vocoder",
-    "latent_upsampler",
-)
-_OTHER_FOLDERS = ("tokenizer", "scheduler")
-_DISTILLED_LORA = "distilled"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,10 +44,22 @@ class VideoModels:
     text_to_video: Any
     conditioned: Any
     upsample: Any
+    adapters: Adapters
     weight_bytes: int
+    # Whether the large parts are in host memory and come to the device block by block.
+    streamed: bool
+
+    @property
+    def device(self) -> torch.device:
+        """Where the models compute."""
+        device = self.text_to_video.connectors.device
+        assert isinstance(device, torch.device)
+        return device
 
     def modules(self) -> Sequence[torch.nn.Module]:
-        """The parts that hold weights; the pipelines share most of them."""
+        """The parts that hold weights; the pipelines share most of them. None that could be parked when streamed."""
+        if self.streamed:
+            return []
         parts = {**self.text_to_video.components, **self.upsample.components}
         return [part for part in parts.values() if isinstance(part, torch.nn.Module)]
 
@@ -78,17 +83,10 @@ class VideoModels:
         """Samples per second of the audio that the vocoder makes."""
         return int(self.vocoder.config.output_sampling_rate)
 
-    @contextmanager
-    def distilled(self) -> Iterator[None]:
-        """Within it the transformer is distilled: a dev checkpoint has its distilled LoRA switched on."""
-        if self.checkpoint == "distilled":
-            yield
-            return
-        self.text_to_video.enable_lora()
-        try:
-            yield
-        finally:
-            self.text_to_video.disable_lora()
+
+def no_loras(name: str) -> LoraFile:
+    """Finds no LoRA: for a checkpoint outside a registry. Raises NotFound."""
+    raise NotFound("LoRA", name, field="loras.name")
 
 
 def load_models(
@@ -97,28 +95,16 @@ def load_models(
     name: str,
     checkpoint: Checkpoint,
     devices: DevicePlan,
-    distilled_lora: Path | None = None,
+    find_lora: Callable[[str], LoraFile] = no_loras,
     check: Callable[[], None] = unwatched,
 ) -> VideoModels:
-    """Loads the checkpoint in the folder `root` (diffusers' layout, safetensors only).
+    """Loads the checkpoint below the folder `root` (safetensors only), in one of `checkpoint_files`' layouts.
 
-    Each part goes where `devices` places "ltx-2.<folder>". A dev checkpoint needs `distilled_lora`, a safetensors
-    file, for its second stage; a distilled one takes none. `check` is called before each part and may raise, which
-    ends the load. Raises `ModelMissing` when a folder or that file is not there.
+    Each part goes where `devices` places "ltx-2.<part>". `find_lora` knows the LoRAs of the registry by name. `check`
+    is called before each part and may raise, which ends the load. Raises `ModelMissing` when a file is not there, such
+    as the distilled LoRA that the second stage of a dev checkpoint needs.
     """
-    for folder in (*WEIGHT_FOLDERS, *_OTHER_FOLDERS):
-        if not (root / folder).is_dir():
-            raise ModelMissing(
-                f"the video model {name!r} has no folder {folder!r} under {root}; "
-                "`milimo models verify` shows every file that is missing",
-                metadata={"model": name, "folder": folder},
-            )
-    if checkpoint == "dev" and (distilled_lora is None or not distilled_lora.is_file()):
-        raise ModelMissing(
-            f"the video model {name!r} is a dev checkpoint, whose second stage needs the distilled LoRA; "
-            "`milimo models verify` shows every file that is missing",
-            metadata={"model": name, "file": "" if distilled_lora is None else distilled_lora.name},
-        )
+    files = find_checkpoint(root, name=name, checkpoint=checkpoint)
     prepare_torchvision()
     import diffusers
     from diffusers.pipelines.ltx2.connectors import LTX2TextConnectors
@@ -129,7 +115,12 @@ def load_models(
     def part(folder: str, kind: Any) -> Any:
         check()
         place = devices.placement(f"ltx-2.{folder}")
-        model = kind.from_pretrained(root / folder, torch_dtype=place.torch_dtype(), use_safetensors=True)
+        model = _read_part(files, folder, kind, dtype=place.torch_dtype(), fp8=devices.stores_fp8, name=name)
+        if folder == "transformer" and devices.stores_fp8:
+            store_in_fp8(model)
+        if devices.streams and folder in STREAMED:
+            STREAMED[folder](model.eval(), torch.device(place.device))
+            return model
         return model.to(place.device).eval()
 
     parts: dict[str, torch.nn.Module] = {
@@ -143,10 +134,10 @@ def load_models(
     upsampler = part("latent_upsampler", LTX2LatentUpsamplerModel)
     shared = {
         **parts,
-        "tokenizer": AutoTokenizer.from_pretrained(root / "tokenizer"),
+        "tokenizer": AutoTokenizer.from_pretrained(files.tokenizer),
         # The schedules of `milimo_video.sigmas` are final: whatever the checkpoint says, nothing shifts them again.
-        "scheduler": diffusers.FlowMatchEulerDiscreteScheduler.from_pretrained(
-            root / "scheduler", use_dynamic_shifting=False, shift=1.0, shift_terminal=None
+        "scheduler": diffusers.FlowMatchEulerDiscreteScheduler(
+            use_dynamic_shifting=False, shift=1.0, shift_terminal=None
         ),
     }
     pipelines: tuple[Any, Any, Any] = (
@@ -156,20 +147,32 @@ def load_models(
     )
     for pipeline in pipelines:
         pipeline.set_progress_bar_config(disable=True)
-    if checkpoint == "dev" and distilled_lora is not None:
-        # Beside the weights, not fused: stage 1 runs without it.
-        pipelines[0].load_lora_weights(
-            distilled_lora.parent, weight_name=distilled_lora.name, adapter_name=_DISTILLED_LORA
-        )
-        pipelines[0].disable_lora()
     return VideoModels(
         name=name,
         checkpoint=checkpoint,
         text_to_video=pipelines[0],
         conditioned=pipelines[1],
         upsample=pipelines[2],
+        adapters=Adapters(
+            pipelines[0], find=find_lora, distilled=files.distilled_lora if checkpoint == "dev" else None
+        ),
         weight_bytes=sum(weight_bytes(model) for model in (*parts.values(), upsampler)),
+        streamed=devices.streams,
     )
+
+
+def _read_part(
+    files: CheckpointFiles, folder: str, kind: Any, *, dtype: torch.dtype, fp8: bool, name: str
+) -> torch.nn.Module:
+    """A part as it is on the disk, on the CPU; with `fp8` in the smaller of two files."""
+    where = {"text_encoder": files.text_encoder, "latent_upsampler": files.upsampler}.get(folder, files.root / folder)
+    if files.official and folder == "latent_upsampler":
+        return load_upsampler(where, kind, dtype=dtype, name=name)
+    if files.official and folder in SINGLE_FILE_PARTS:
+        return load_part(files.single_for(fp8=fp8), folder, kind, dtype=dtype, fp8=fp8, name=name)
+    model = kind.from_pretrained(where, torch_dtype=dtype, use_safetensors=True)
+    assert isinstance(model, torch.nn.Module)
+    return model
 
 
 def weight_bytes(model: torch.nn.Module) -> int:

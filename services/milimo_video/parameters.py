@@ -42,6 +42,10 @@ def to_values(request: VideoRequest, plan: VideoPlan, model: str) -> dict[str, A
             "match_statistics": request.match_statistics,
             "chunk_prompts": list(request.chunk_prompts),
         }
+    if request.extension is not None:
+        chain["continues_frames"] = request.extension.frames
+    if request.retake is not None:
+        chain["retake"] = [request.retake.first_frame, request.retake.last_frame]
     return {
         "software": _SOFTWARE,
         "model": model,

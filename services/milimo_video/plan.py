@@ -6,7 +6,7 @@ measured against.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from milimo_runtime.errors import InvalidArgument
 
@@ -19,29 +19,28 @@ from milimo_video.geometry import (
     Span,
     align_overlap,
     audio_samples,
-    chunk_spans,
     round_up,
     video_tokens,
+    whole_latents,
 )
+from milimo_video.place import place_in
+from milimo_video.plan_notices import Notice, plan_notices
+from milimo_video.reference_size import reference_tokens
 from milimo_video.request import Checkpoint, VideoRequest
 from milimo_video.stage_costs import Stage, chunk_stages, join_stage
 from milimo_video.validation import resolve_frame, validate_request
 
 
 @dataclass(frozen=True, kw_only=True)
-class Notice:
-    """Something that the user should know before the job starts. `code` is UPPER_SNAKE_CASE."""
-
-    code: str
-    text: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class ChunkCondition:
-    """A condition of the request (`index` in `VideoRequest.conditions`), at a frame of its chunk."""
+    """A condition of the request (`index` in `VideoRequest.conditions`), at a frame of its chunk.
+
+    `frames`: how many frames of it are used, 8k + 1; 1 of an image.
+    """
 
     index: int
     frame: int
+    frames: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,11 +87,22 @@ class VideoPlan:
     chunks: tuple[Chunk, ...]
     stages: tuple[Stage, ...]
     notices: tuple[Notice, ...]
+    # The frame of the result that is the first of the first chunk, and frames after the last that stay as they are and
+    # that the last chunk leads to: both only with a retake.
+    first_frame: int = 0
+    trail: int = 0
+    # Whether frames of another video go into it.
+    from_footage: bool = False
 
     @property
     def chained(self) -> bool:
-        """Whether the video is longer than one pass of the model."""
-        return len(self.chunks) > 1
+        """Whether it is made in chunks that are joined: more than one, or one that joins a video that exists."""
+        return len(self.chunks) > 1 or self.from_footage
+
+    @property
+    def new_frames(self) -> int:
+        """Frames that the chunks add."""
+        return sum(chunk.span.kept for chunk in self.chunks)
 
     @property
     def model_frames(self) -> int:
@@ -116,12 +126,18 @@ def plan_video(
     overlap = _overlap(request, chunk_frames)
     if choice.pipeline is Pipeline.IMAGE:
         return _image_plan(request, checkpoint, choice, overlap)
-    _refuse_doubled_images(request)
+    _refuse_doubled_conditions(request, choice.pipeline)
 
-    width = round_up(request.width, TWO_STAGE_MULTIPLE)
-    height = round_up(request.height, TWO_STAGE_MULTIPLE)
-    spans = chunk_spans(request.num_frames, chunk_frames, overlap)
-    chained = len(spans) > 1
+    multiple = TWO_STAGE_MULTIPLE
+    if choice.pipeline is Pipeline.IC_LORA:
+        # References are so much smaller, and on the grid too.
+        multiple *= request.reference_scales[0]
+    width = round_up(request.width, multiple)
+    height = round_up(request.height, multiple)
+    place = place_in(request, chunk_frames, overlap)
+    spans = place.spans
+    footage = request.extension is not None or request.retake is not None
+    chained = len(spans) > 1 or footage
     chunks = tuple(
         Chunk(
             span=span,
@@ -130,16 +146,22 @@ def plan_video(
             negative_prompt=_negative_prompt_of(request, span.index),
             stage_prefix=f"chunk_{span.index + 1}." if chained else "",
             conditions=placed,
-            stage_1_tokens=_tokens(width // 2, height // 2, span, placed, choice),
-            stage_2_tokens=_tokens(width, height, span, placed, choice),
+            stage_1_tokens=_tokens(width // 2, height // 2, span, appended)
+            + reference_tokens(request, (one.frames for one in references), width // 2, height // 2),
+            stage_2_tokens=_tokens(width, height, span, appended),
         )
         for span in spans
-        for placed in (_conditions_of(request, span),)
+        for placed in (_conditions_of(request, span, place.first_frame),)
+        for references, appended in (_appended(request, placed, choice),)
     )
     steps = _steps(request, checkpoint)
     reason = choice.reason
-    if chained:
-        reason += f"; {request.num_frames} frames are more than {chunk_frames}, so {len(chunks)} chunks are chained"
+    if request.loras:
+        named = ", ".join(f"{lora.name} at weight {lora.weight:g}" for lora in request.loras)
+        reason += f"; with the LoRA{'s' if len(request.loras) > 1 else ''} {named}"
+    if len(chunks) > 1:
+        reason += f"; {place.frames} frames are more than {chunk_frames} at once, so {len(chunks)} chunks are chained"
+    everywhere = [placed for chunk in chunks for placed in chunk.conditions]
     return VideoPlan(
         checkpoint=checkpoint,
         pipeline=choice.pipeline,
@@ -173,8 +195,17 @@ def plan_video(
             )
         )
         + ((join_stage(len(chunks), request.num_frames, width * height),) if chained else ()),
-        notices=tuple(_notices(request, checkpoint, width, height, spans)),
+        notices=tuple(plan_notices(request, checkpoint, place, everywhere, size=(width, height))),
+        first_frame=place.first_frame,
+        trail=place.trail,
+        from_footage=footage,
     )
+
+
+def with_prompts_of(plan: VideoPlan, request: VideoRequest) -> VideoPlan:
+    """The plan with the prompts of `request`, which is otherwise the one that it was made for."""
+    chunks = tuple(replace(chunk, prompt=_prompt_of(request, chunk.span.index)) for chunk in plan.chunks)
+    return replace(plan, chunks=chunks)
 
 
 def _image_plan(request: VideoRequest, checkpoint: Checkpoint, choice: Choice, overlap: Overlap) -> VideoPlan:
@@ -238,88 +269,49 @@ def _steps(request: VideoRequest, checkpoint: Checkpoint) -> int:
     return limits.DEV_STEPS if request.steps is None else request.steps
 
 
-def _refuse_doubled_images(request: VideoRequest) -> None:
+def _refuse_doubled_conditions(request: VideoRequest, pipeline: Pipeline) -> None:
     first_at: dict[int, int] = {}
     for i, condition in enumerate(request.conditions):
-        if condition.kind != "image":
+        if condition.kind == "video" and pipeline is Pipeline.IC_LORA:
+            # A reference, beside which there may be an image.
             continue
         frame = resolve_frame(condition.frame_index, request.num_frames)
+        if request.retake and not request.retake.first_frame <= frame <= request.retake.last_frame:
+            raise InvalidArgument(
+                f"conditions[{i}].frame_index",
+                f"frame {frame} lies outside of the frames {request.retake.first_frame} to "
+                f"{request.retake.last_frame} that are made anew",
+            )
         if frame in first_at:
             raise InvalidArgument(
                 f"conditions[{i}].frame_index",
-                f"frame {frame} already has the image of conditions[{first_at[frame]}]",
+                f"frame {frame} already has conditions[{first_at[frame]}]",
             )
         first_at[frame] = i
 
 
-def _conditions_of(request: VideoRequest, span: Span) -> tuple[ChunkCondition, ...]:
+def _conditions_of(request: VideoRequest, span: Span, first_frame: int) -> tuple[ChunkCondition, ...]:
     """Conditions whose frame lies in the kept part of the chunk, at the chunk's own frame numbers."""
     found = []
     for i, condition in enumerate(request.conditions):
-        frame = resolve_frame(condition.frame_index, request.num_frames) - span.start
+        frame = resolve_frame(condition.frame_index, request.num_frames) - first_frame - span.start
         if 0 <= frame < span.kept:
-            found.append(ChunkCondition(index=i, frame=frame + span.overlap))
+            used = whole_latents(min(condition.frames, span.kept - frame))
+            found.append(ChunkCondition(index=i, frame=frame + span.overlap, frames=used))
     return tuple(found)
 
 
-def _tokens(width: int, height: int, span: Span, placed: tuple[ChunkCondition, ...], choice: Choice) -> int:
-    """Tokens of a chunk's video, and those of the images that are appended to it."""
+def _appended(
+    request: VideoRequest, placed: tuple[ChunkCondition, ...], choice: Choice
+) -> tuple[tuple[ChunkCondition, ...], tuple[ChunkCondition, ...]]:
+    """The conditions that are references, and those that are appended to the video as what stands at their frame."""
+    in_context = choice.pipeline is Pipeline.IC_LORA
+    references = tuple(one for one in placed if in_context and request.conditions[one.index].kind == "video")
     first_replaces = choice.pipeline is not Pipeline.KEYFRAME
-    appended = sum(not (first_replaces and condition.frame == 0) for condition in placed)
-    return video_tokens(width, height, span.frames) + appended * video_tokens(width, height, 1)
+    others = (one for one in placed if one not in references)
+    return references, tuple(one for one in others if not (first_replaces and one.frame == 0))
 
 
-def _notices(
-    request: VideoRequest, checkpoint: Checkpoint, width: int, height: int, spans: tuple[Span, ...]
-) -> list[Notice]:
-    notices = []
-    if (width, height) != (request.width, request.height):
-        notices.append(
-            Notice(
-                code="SIZE_ROUNDED",
-                text=f"makes {width} × {height}, multiples of {TWO_STAGE_MULTIPLE}, "
-                f"and crops to {request.width} × {request.height}",
-            )
-        )
-    last = spans[-1]
-    made = last.frames - last.overlap
-    if made != last.kept:
-        total = last.start + made
-        notices.append(
-            Notice(
-                code="FRAMES_ROUNDED",
-                text=f"rounds {request.num_frames} frames up to {total}, the next length that the model can make, "
-                "and trims",
-            )
-        )
-    unused = len(request.chunk_prompts) - (len(spans) - 1)
-    if unused > 0:
-        notices.append(
-            Notice(
-                code="CHUNK_PROMPTS_IGNORED",
-                text=f"the video has {len(spans) - 1} further chunks: the last {unused} of "
-                f"{len(request.chunk_prompts)} chunk prompts have no effect",
-            )
-        )
-    if checkpoint == "distilled" and request.negative_prompt:
-        notices.append(
-            Notice(
-                code="NEGATIVE_PROMPT_IGNORED",
-                text="the distilled checkpoint runs without guidance: the negative prompt has no effect",
-            )
-        )
-    if checkpoint == "distilled" and request.steps not in (None, limits.DISTILLED_STEPS):
-        notices.append(
-            Notice(
-                code="STEPS_IGNORED",
-                text=f"the distilled checkpoint runs {limits.DISTILLED_STEPS} steps, not {request.steps}",
-            )
-        )
-    if checkpoint == "distilled" and request.cfg_scale not in (None, 1.0):
-        notices.append(
-            Notice(
-                code="GUIDANCE_IGNORED",
-                text="the distilled checkpoint runs without guidance: the guidance scale has no effect",
-            )
-        )
-    return notices
+def _tokens(width: int, height: int, span: Span, appended: tuple[ChunkCondition, ...]) -> int:
+    """Tokens of a chunk's video, and those of the images and videos that are appended to it."""
+    return video_tokens(width, height, span.frames) + sum(video_tokens(width, height, one.frames) for one in appended)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
+from milimo_runtime.device import ELEMENT_TYPES, SMALLER_GRADES
 from milimo_runtime.progress import Stage
 
 from milimo_video import job_parameters
 from milimo_video.chained_job import ChainedVideo
-from milimo_video.job_files import VIDEO_ARTEFACT, commit_video, condition_images, scratch_folder
-from milimo_video.plan import plan_video
+from milimo_video.installed import checkpoint_of, lora_finder, meet
+from milimo_video.job_files import VIDEO_ARTEFACT, commit_video, scratch_folder
+from milimo_video.narrative import with_written_prompts
+from milimo_video.plan import plan_video, with_prompts_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +30,8 @@ if TYPE_CHECKING:
     from milimo_video.text import PromptCache
 
 _CACHED_PROMPTS: Final = 64
+# The footprints that `load` knows.
+GRADES: Final = frozenset({*ELEMENT_TYPES, *SMALLER_GRADES})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,8 +51,9 @@ class LoadedVideo:
         return self.models.modules()
 
     def drop_caches(self) -> None:
-        """Forgets the embeddings of prompts."""
+        """Forgets the embeddings of prompts, and the LoRAs beside the weights."""
         self.prompts.clear()
+        self.models.adapters.clear()
 
 
 def load(installed: InstalledModel, devices: DevicePlan, check: Callable[[], None]) -> LoadedVideo:
@@ -55,12 +61,12 @@ def load(installed: InstalledModel, devices: DevicePlan, check: Callable[[], Non
     from milimo_video.models import load_models
     from milimo_video.text import PromptCache
 
-    manifest = installed.manifest
     models = load_models(
         installed.root,
         name=installed.full_name,
-        checkpoint="dev" if manifest.checkpoint == "dev" else "distilled",
+        checkpoint=checkpoint_of(installed),
         devices=devices,
+        find_lora=lora_finder(installed),
         check=check,
     )
     return LoadedVideo(models=models, prompts=PromptCache(_CACHED_PROMPTS))
@@ -75,13 +81,17 @@ class VideoProgram:
     def run(self, run: JobRun) -> None:
         """Makes the video as one durable step, a chained one as a step for each chunk and one that joins them."""
         request = job_parameters.from_json(run.job.parameters)
-        checkpoint = self._process.model.installed().manifest.checkpoint
+        installed = self._process.model.installed()
+        # Before the lease is asked for: a file may have gone since the job was taken in.
+        meet(installed, request)
         plan = plan_video(
             request,
-            "dev" if checkpoint == "dev" else "distilled",
+            checkpoint_of(installed),
             chunk_frames=job_parameters.chunk_frames(run.job.parameters),
         )
         stages = [Stage(name=stage.name, steps=stage.steps, cost=stage.step_cost) for stage in plan.stages]
+        request = with_written_prompts(self._process, run, request, plan, stages)
+        plan = with_prompts_of(plan, request)
 
         if plan.chained:
             ChainedVideo(self._process, run, request, plan, stages).make()
@@ -90,7 +100,9 @@ class VideoProgram:
         def work(loaded: LoadedVideo, observer: JobObserver) -> Mapping[str, Any]:
             return self._make(run, request, plan, loaded, observer)
 
-        run.step(VIDEO_ARTEFACT, self._process.model.residency(), stages, work)
+        model = self._process.model
+        workload = model.workload(width=plan.model_width, height=plan.model_height, frames=plan.num_frames)
+        run.step(VIDEO_ARTEFACT, model.residency(), stages, work, workload)
 
     def _make(
         self, run: JobRun, request: VideoRequest, plan: VideoPlan, loaded: LoadedVideo, observer: JobObserver
@@ -101,13 +113,14 @@ class VideoProgram:
             return {"asset_id": earlier.id}
         from milimo_video.decode import Tiling
         from milimo_video.engine import generate
+        from milimo_video.sources import chunk_material
 
         with scratch_folder(self._process, run) as folder:
             result = generate(
                 loaded.models,
                 request,
                 plan,
-                condition_images(self._process, request, range(len(request.conditions))),
+                chunk_material(self._process, request, plan, plan.chunks[0]),
                 observer,
                 folder / "video.mp4",
                 prompts=loaded.prompts,

@@ -42,15 +42,42 @@ class Condition:
     kind: Literal["image", "video"]
     frame_index: int = 0
     strength: float = limits.DEFAULT_STRENGTH
+    # How long a video lasts, in frames of the result.
+    frames: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
 class Lora:
-    """A LoRA of the model registry. `in_context` says that it is an IC-LoRA, which reads reference tokens."""
+    """A LoRA of the model registry.
+
+    `in_context` says that it is an IC-LoRA, which reads reference videos: so many times smaller than the result, and
+    with so many times fewer frames.
+    """
 
     name: str
     weight: float = 1.0
     in_context: bool = False
+    reference_downscale: int = 1
+    reference_temporal_scale: int = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extension:
+    """A video that the result goes on from. `frames`: how long it lasts, in frames of the result."""
+
+    asset_id: str
+    frames: int
+    seconds: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Retake:
+    """A video of `frames` frames of which those from `first_frame` to `last_frame`, both included, are made anew."""
+
+    asset_id: str
+    frames: int
+    first_frame: int
+    last_frame: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +85,8 @@ class VideoRequest:
     """A video to generate; sizes in pixels, lengths in frames. `VideoPlan` says what the model makes of it."""
 
     prompt: str
+    # As it was given, where elements made another one of it.
+    original_prompt: str = ""
     # None stands for the default, "" for none.
     negative_prompt: str | None = None
     seed: int
@@ -78,3 +107,16 @@ class VideoRequest:
     match_statistics: bool = False
     # Of the second chunk, the third, and so on; a chunk without one, or with an empty one, goes on with `prompt`.
     chunk_prompts: tuple[str, ...] = ()
+    # At most one of both. With a retake `num_frames`, the size and the frame rate are those of its video.
+    extension: Extension | None = None
+    retake: Retake | None = None
+    # Whether the prompt provider enriches the prompt, and continues it over the chunks.
+    enhance_prompt: bool = False
+
+    @property
+    def reference_scales(self) -> tuple[int, int]:
+        """How much smaller than the result reference videos are, and how many times fewer frames they have."""
+        for lora in self.loras:
+            if lora.in_context:
+                return lora.reference_downscale, lora.reference_temporal_scale
+        return 1, 1

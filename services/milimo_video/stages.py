@@ -6,7 +6,7 @@ aim at later versions. Random numbers come from one generator, in the order of t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
     from milimo_video.continuation import LatentTail
     from milimo_video.models import VideoModels
+    from milimo_video.reference import ReferenceVideo
+    from milimo_video.request import Lora
     from milimo_video.text import EncodedPrompt
 
     # Takes the number of steps done and the packed, normalised, still noisy video latents.
@@ -57,6 +59,11 @@ UNGUIDED = Guidance(scale=1.0, audio_scale=1.0, stg_scale=0.0, modality_scale=1.
 DEV_GUIDANCE = Guidance(scale=3.0, audio_scale=7.0, stg_scale=1.0, modality_scale=3.0, rescale=0.7)
 
 
+def dev_guidance(cfg_scale: float | None) -> Guidance:
+    """The guidance of a dev checkpoint, whose video may be guided more or less strongly than the official value."""
+    return DEV_GUIDANCE if cfg_scale is None else replace(DEV_GUIDANCE, scale=cfg_scale)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Shot:
     """What both stages of one chunk share. Sizes are the model's: multiples of 64, 8k + 1 frames."""
@@ -68,9 +75,13 @@ class Shot:
     conditioning_fps: int
     prompt: EncodedPrompt
     # Of stage 1 and of stage 2.
-    half_conditions: list[LTX2VideoCondition | LatentTail]
+    half_conditions: list[LTX2VideoCondition | LatentTail | ReferenceVideo]
     full_conditions: list[LTX2VideoCondition | LatentTail]
     generator: torch.Generator
+    # Beside the weights, in both stages; one that reads references works in stage 1 only.
+    loras: tuple[Lora, ...] = ()
+    # Of a dev checkpoint; None stands for the official value.
+    cfg_scale: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +97,10 @@ class Latents:
 
 def denoise_half_size(models: VideoModels, shot: Shot, schedule: tuple[float, ...], on_step: StepListener) -> Latents:
     """Stage 1: from noise to latents of half the width and height, along `schedule`."""
-    guidance = UNGUIDED if models.checkpoint == "distilled" else DEV_GUIDANCE
+    guidance = UNGUIDED if models.checkpoint == "distilled" else dev_guidance(shot.cfg_scale)
     given = {"conditions": shot.half_conditions} if shot.half_conditions else {}
-    return _denoise(models, shot, on_step, guidance, shot.width // 2, shot.height // 2, schedule, given)
+    with models.adapters.applied(shot.loras):
+        return _denoise(models, shot, on_step, guidance, shot.width // 2, shot.height // 2, schedule, given)
 
 
 @torch.no_grad()
@@ -123,7 +135,7 @@ def denoise_full_size(
     given: dict[str, Any] = {"latents": upsampled, "audio_latents": audio}
     if shot.full_conditions:
         given["conditions"] = shot.full_conditions
-    with models.distilled():
+    with models.adapters.applied([lora for lora in shot.loras if not lora.in_context], distilled=True):
         refined = _denoise(models, shot, on_step, UNGUIDED, shot.width, shot.height, schedule, given)
     return Latents(video=refined.video, audio=audio)
 
@@ -143,7 +155,7 @@ def _denoise(
         on_step(step + 1, tensors["latents"])
         return {}
 
-    device = models.text_to_video.connectors.device
+    device = models.device
     states, mask = shot.prompt.positive.padded(device)
     arguments: dict[str, Any] = {
         "prompt_embeds": states,
@@ -166,7 +178,7 @@ def _denoise(
         **guidance.arguments(),
         **given,
     }
-    if guidance.scale > 1.0 and shot.prompt.negative is not None:
+    if max(guidance.scale, guidance.audio_scale) > 1.0 and shot.prompt.negative is not None:
         negative, negative_mask = shot.prompt.negative.padded(device)
         arguments |= {"negative_prompt_embeds": negative, "negative_prompt_attention_mask": negative_mask}
     pipeline = models.conditioned if "conditions" in given else models.text_to_video

@@ -15,11 +15,5 @@ if TYPE_CHECKING:
 
 def require_supported(request: VideoRequest, plan: VideoPlan) -> None:
     """Raises Unimplemented for a request whose plan cannot be carried out yet."""
-    if plan.pipeline not in (Pipeline.TI2VID, Pipeline.KEYFRAME):
+    if plan.pipeline is Pipeline.IMAGE:
         raise Unimplemented(f"the {plan.pipeline} pipeline")
-    if any(condition.kind == "video" for condition in request.conditions):
-        raise Unimplemented("video conditions")
-    if plan.checkpoint == "dev":
-        raise Unimplemented("the dev checkpoint, whose second stage needs the distilled LoRA")
-    if request.loras:
-        raise Unimplemented("LoRAs")

@@ -106,6 +106,6 @@ def _encode(models: VideoModels, text: str) -> EncodedText:
         prompt=text,
         do_classifier_free_guidance=False,
         max_sequence_length=PROMPT_TOKENS,
-        device=models.text_to_video.text_encoder.device,
+        device=models.device,
     )
     return EncodedText(states=states[:, -int(mask.sum()) :].to("cpu", copy=True))

@@ -35,6 +35,7 @@ def validate_request(request: VideoRequest, checkpoint: Checkpoint) -> None:
         raise InvalidArgument("conditions", f"at most {limits.MAX_CONDITIONS}, not {len(request.conditions)}")
     for i, condition in enumerate(request.conditions):
         _condition(f"conditions[{i}]", condition, request.num_frames)
+    _footage(request)
     if len(request.loras) > limits.MAX_LORAS:
         raise InvalidArgument("loras", f"at most {limits.MAX_LORAS}, not {len(request.loras)}")
     for i, lora in enumerate(request.loras):
@@ -66,6 +67,18 @@ def _side(field: str, value: int, *, still: bool) -> None:
     _between(field, value, 1 if still else 2, limits.MAX_SIDE)
     if value % 2 and not still:
         raise InvalidArgument(field, f"must be even for a video (H.264, yuv420p), not {value}")
+
+
+def _footage(request: VideoRequest) -> None:
+    retake = request.retake
+    if retake is None:
+        return
+    if request.extension is not None:
+        raise InvalidArgument("retake", "a video is either continued or made anew in part, not both")
+    _between("retake.first_frame", retake.first_frame, 0, retake.frames - 1)
+    _between("retake.last_frame", retake.last_frame, retake.first_frame, retake.frames - 1)
+    if request.num_frames != retake.frames:
+        raise InvalidArgument("num_frames", f"is that of the video, {retake.frames}, when a span of it is made anew")
 
 
 def _condition(field: str, condition: Condition, num_frames: int) -> None:

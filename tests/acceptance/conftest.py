@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from milimo_deploy.mesh import free_addresses, plan_mesh
 from milimo_deploy.running import running_mesh
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from milimo_deploy.running import RunningMesh
 
@@ -64,3 +65,21 @@ def project(client: Milimo) -> projects_pb2.Project:
 def http(mesh: RunningMesh) -> str:
     """The gateway's URL."""
     return f"http://{mesh.address}"
+
+
+@pytest.fixture
+def jobs_left(mesh: RunningMesh) -> Callable[[], list[Path]]:
+    """What jobs that have ended left of what they kept from step to step; it goes a moment after their last event."""
+
+    def found() -> list[Path]:
+        return [path for path in mesh.home.rglob("jobs/*/*") if path.is_file()] + [
+            path for path in (mesh.home / "scratch").rglob("*") if path.is_file()
+        ]
+
+    def left() -> list[Path]:
+        deadline = time.monotonic() + 10.0
+        while (files := found()) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        return files
+
+    return left

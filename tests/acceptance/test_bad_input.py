@@ -85,6 +85,13 @@ def test_json(http: str, project: projects_pb2.Project, body: str) -> None:
     assert "Traceback" not in answer.text
 
 
+def _bomb() -> bytes:
+    """81 megapixels in some kilobytes."""
+    data = io.BytesIO()
+    Image.new("1", (9000, 9000)).save(data, "PNG")
+    return data.getvalue()
+
+
 def _png(width: int = 64, height: int = 64) -> bytes:
     data = io.BytesIO()
     Image.effect_noise((width, height), 50).save(data, "PNG")
@@ -95,12 +102,13 @@ def _png(width: int = 64, height: int = 64) -> bytes:
     ("data", "word"),
     [
         (_png()[:-40], "damaged"),
+        (_bomb(), "64 megapixels"),
         (b"", "empty"),
         (b"this is no image", "PNG"),
         (b"#EXTM3U\nfile:///etc/passwd\n", "PNG"),
         (b"\x00\x00\x00\x18ftypmp42" + b"\0" * 100, "damaged"),
     ],
-    ids=["truncated image", "nothing", "text", "playlist", "truncated video"],
+    ids=["truncated image", "bomb", "nothing", "text", "playlist", "truncated video"],
 )
 def test_upload(http: str, project: projects_pb2.Project, data: bytes, word: str) -> None:
     url = f"{http}/v1/projects/{project.id}/assets"
@@ -162,9 +170,15 @@ def test_unknown_things(http: str, method: str, path: str) -> None:
 
 
 def test_feature_that_comes_later_says_so(http: str, project: projects_pb2.Project) -> None:
-    answer = httpx.post(f"{http}/v1/projects/{project.id}/videos", json={**VIDEO, "loras": [{"name": "rain"}]})
+    answer = httpx.get(f"{http}/v1/projects/{project.id}/storyboard")
     assert answer.status_code == 501, answer.text
-    assert "LoRA" in answer.json()["message"]
+    assert "storing storyboards" in answer.json()["message"]
+
+
+def test_unknown_loras_are_named(http: str, project: projects_pb2.Project) -> None:
+    answer = httpx.post(f"{http}/v1/projects/{project.id}/videos", json={**VIDEO, "loras": [{"name": "rain"}]})
+    assert answer.status_code == 404, answer.text
+    assert _fields(answer) == ["video.loras[0].name"]
 
 
 def _fields(answer: httpx.Response) -> list[str]:

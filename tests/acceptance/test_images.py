@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import numpy as np
 import pytest
-from milimo.v1 import image_pb2, jobs_pb2
+from milimo.v1 import arbiter_pb2, common_pb2, image_pb2, jobs_pb2, segmentation_pb2
 from milimo_runtime.images import decode_image
 from PIL import ExifTags, Image
 
@@ -114,7 +114,142 @@ def test_bad_input_names_the_field(client: Milimo, project: projects_pb2.Project
         (inpaints, {**painted, "mask_asset_id": "nothing"}, 404, "inpaint.mask_asset_id"),
         (inpaints, {"mask_asset_id": fine, "prompt": "x"}, 400, "inpaint.asset_id"),
         (inpaints, {"asset_id": fine, "prompt": "x"}, 400, "inpaint.mask"),
+        (inpaints, {"mask_text": "boat", "prompt": "x"}, 400, "inpaint.asset_id"),
+        (inpaints, {"asset_id": fine, "prompt": "x", "mask_text": ""}, 400, "inpaint.mask_text"),
+        (inpaints, {"asset_id": fine, "prompt": "x", "mask_prompt": {}}, 400, "inpaint.mask_prompt"),
+        (
+            inpaints,
+            {"asset_id": fine, "prompt": "x", "mask_prompt": {"points": [{"x": 161, "y": 5}]}},
+            400,
+            "inpaint.mask_prompt.points[0].x",
+        ),
+        (inpaints, {"asset_id": fine, "prompt": "x", "outpaint": {"left": 4097}}, 400, "inpaint.outpaint.left"),
     ):
         answer = httpx.post(url, json=body)
         assert answer.status_code == status, (body, answer.text)
         assert f'"{field}"' in answer.text, (field, answer.text)
+
+
+def repainted(
+    client: Milimo, project: projects_pb2.Project, **fields: Any
+) -> tuple[list[str], list[str], assets_pb2.Asset]:
+    """Stages and notices of an inpaint job, and its result."""
+    inpaint = image_pb2.InpaintParameters(prompt="a boat", seed=4, steps=1, **fields)
+    job = client.images.SubmitInpaint(image_pb2.SubmitInpaintRequest(project_id=project.id, inpaint=inpaint)).job
+    watch = client.watch(job.id)
+    events = list(watch)
+    result = watch.result()
+    assert result.state == jobs_pb2.JOB_STATE_SUCCEEDED, result
+    stages = [event.progress.stage for event in events if event.HasField("progress")]
+    return stages, [event.notice.code for event in events if event.HasField("notice")], result.assets[0]
+
+
+def png_mask(png: bytes) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    with Image.open(io.BytesIO(png)) as image:
+        return np.asarray(image.convert("L")) > 0
+
+
+def test_masks_from_text_clicks_and_boxes(
+    client: Milimo, project: projects_pb2.Project, http: str, tmp_path: Path
+) -> None:
+    """What the segmentation finds is what is repainted, whichever way it is asked."""
+    image = picture(*SIZE)
+    asset_id = uploaded(client, project, tmp_path / "image.png", image)
+    source = common_pb2.ImageSource(asset_id=asset_id)
+    points = [common_pb2.Point(x=40, y=40), common_pb2.Point(x=5, y=90, positive=False)]
+    boxes = [common_pb2.Box(x0=10, y0=10, x1=60, y1=60), common_pb2.Box(x0=90, y0=20, x1=150, y1=90)]
+    predict, segmentation = segmentation_pb2.PredictMaskRequest, client.segmentation
+    everything = segmentation.SegmentText(segmentation_pb2.SegmentTextRequest(image=source, text="boat")).merged
+    clicked = segmentation.PredictMask(predict(image=source, points=points)).masks[0]
+    boxed = [segmentation.PredictMask(predict(image=source, boxes=[box])).masks[0] for box in boxes]
+    for fields, expected in (
+        ({"mask_text": "boat"}, png_mask(everything.png)),
+        ({"mask_prompt": image_pb2.MaskPrompt(points=points)}, png_mask(clicked.png)),
+        ({"mask_prompt": image_pb2.MaskPrompt(boxes=boxes)}, png_mask(boxed[0].png) | png_mask(boxed[1].png)),
+    ):
+        stages, notices, asset = repainted(client, project, asset_id=asset_id, feather=0, **fields)
+        assert stages[0] == "find_mask"
+        assert notices == []
+        with Image.open(io.BytesIO(content(http, asset))) as made:
+            different = (np.asarray(image) != np.asarray(made)).any(axis=2)
+        assert expected.any()
+        assert not different[~expected].any()
+        assert different[expected].mean() > 0.5
+
+
+def test_making_and_repainting_share_one_set_of_weights(
+    client: Milimo, project: projects_pb2.Project, tmp_path: Path
+) -> None:
+    asset_id = uploaded(client, project, tmp_path / "image.png", picture(*SIZE))
+
+    def grants() -> list[int]:
+        leases = client.gpu.GetStatus(arbiter_pb2.GetStatusRequest()).status.leases
+        return [lease.fencing_token for lease in leases if lease.tenant == "image"]
+
+    image = image_pb2.ImageParameters(prompt="the sea", width=64, height=64, steps=1)
+    finished(client, client.images.SubmitImage(image_pb2.SubmitImageRequest(project_id=project.id, image=image)).job)
+    before = grants()
+    assert len(before) == 1
+    repainted(client, project, asset_id=asset_id, mask_asset_id=asset_id)
+    assert grants() == before
+
+
+def test_a_larger_canvas_keeps_the_image(
+    client: Milimo, project: projects_pb2.Project, http: str, tmp_path: Path
+) -> None:
+    image = picture(*SIZE)
+    asset_id = uploaded(client, project, tmp_path / "image.png", image)
+    outpaint = image_pb2.Outpaint(left=32, bottom=15)
+    _, notices, asset = repainted(client, project, asset_id=asset_id, outpaint=outpaint)
+    assert notices == []
+    assert (asset.width, asset.height) == (SIZE[0] + 32, SIZE[1] + 15)
+    assert asset.parameters["outpaint"] == "32,0,0,15"
+    with Image.open(io.BytesIO(content(http, asset))) as made:
+        assert made.crop((32, 0, 32 + SIZE[0], SIZE[1])).tobytes() == image.tobytes()
+
+
+def test_references_through_the_ip_adapter(
+    client: Milimo, project: projects_pb2.Project, http: str, tmp_path: Path
+) -> None:
+    reference = uploaded(client, project, tmp_path / "reference.png", picture(100, 80))
+    made: dict[str, set[bytes]] = {}
+    for mode, enable_ae, told in (
+        (image_pb2.REFERENCE_MODE_UNSPECIFIED, True, "tokens"),
+        (image_pb2.REFERENCE_MODE_UNSPECIFIED, False, "ip_adapter"),
+        (image_pb2.REFERENCE_MODE_IP_ADAPTER, True, "ip_adapter"),
+        (image_pb2.REFERENCE_MODE_BOTH, True, "both"),
+    ):
+        image = image_pb2.ImageParameters(
+            prompt="the sea",
+            width=64,
+            height=64,
+            seed=3,
+            steps=1,
+            format=image_pb2.IMAGE_FORMAT_PNG,
+            reference_asset_ids=[reference],
+            reference_mode=mode,
+            enable_ae=enable_ae,
+        )
+        job = client.images.SubmitImage(image_pb2.SubmitImageRequest(project_id=project.id, image=image)).job
+        _, asset = finished(client, job)
+        assert asset.parameters["reference_mode"] == told
+        made.setdefault(told, set()).add(decode_image(content(http, asset), field="result").tobytes())
+    # The same for both autoencoders; another for each way in which references act.
+    assert [len(images) for images in made.values()] == [1, 1, 1]
+    assert len(set.union(*made.values())) == 3
+
+
+@pytest.mark.parametrize("kind", ["cmyk", "grey of 16 bits", "palette"])
+def test_images_of_other_kinds_are_taken(
+    client: Milimo, project: projects_pb2.Project, tmp_path: Path, kind: str
+) -> None:
+    image, path = picture(*SIZE), tmp_path / "image.png"
+    if kind == "cmyk":
+        image, path = image.convert("CMYK"), tmp_path / "image.jpg"
+    elif kind == "palette":
+        image = image.quantize(16)
+    else:
+        image = Image.fromarray(np.random.default_rng(1).integers(0, 2**16, SIZE[::-1], dtype=np.uint16))
+    asset_id = uploaded(client, project, path, image)
+    _, _, asset = repainted(client, project, asset_id=asset_id, mask_asset_id=asset_id, reference_asset_ids=[asset_id])
+    assert (asset.width, asset.height) == SIZE

@@ -7,10 +7,13 @@ import signal
 from typing import TYPE_CHECKING
 
 import av
+import pytest
+from milimo import MilimoError
 from milimo.v1 import jobs_pb2, video_pb2
+from milimo_video.packets import track_facts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from milimo import Milimo
@@ -38,7 +41,11 @@ def _kept(mesh: RunningMesh) -> list[Path]:
 
 
 def test_killed_in_the_middle_it_goes_on_at_its_chunk_and_gives_the_same_file(
-    client: Milimo, project: projects_pb2.Project, mesh: RunningMesh, tmp_path: Path
+    client: Milimo,
+    project: projects_pb2.Project,
+    mesh: RunningMesh,
+    tmp_path: Path,
+    jobs_left: Callable[[], list[Path]],
 ) -> None:
     undisturbed = client.watch(_submit(client, project).id)
     first = list(undisturbed)
@@ -74,17 +81,116 @@ def test_killed_in_the_middle_it_goes_on_at_its_chunk_and_gives_the_same_file(
     path = client.download(done.assets[0].id, tmp_path / "video.mp4")
     with av.open(str(path)) as container:
         assert sum(1 for _ in container.decode(video=0)) == FRAMES
-    assert _kept(mesh) == []
+    assert jobs_left() == []
 
 
-def test_cancelled_after_a_chunk_it_leaves_nothing(
-    client: Milimo, project: projects_pb2.Project, mesh: RunningMesh
+@pytest.mark.parametrize("keep", [False, True], ids=["nothing", "what was made"])
+def test_cancelled_after_a_chunk_it_leaves(
+    client: Milimo,
+    project: projects_pb2.Project,
+    mesh: RunningMesh,
+    tmp_path: Path,
+    jobs_left: Callable[[], list[Path]],
+    keep: bool,
 ) -> None:
     job = _submit(client, project)
     watch = client.watch(job.id)
     for event in watch:
-        if event.HasField("chunk_committed"):
+        if event.HasField("chunk_committed") and event.chunk_committed.chunk == 0:
             assert _kept(mesh)
-            client.jobs.CancelJob(jobs_pb2.CancelJobRequest(job_id=job.id))
-    assert watch.result().state == jobs_pb2.JOB_STATE_CANCELLED
-    assert _kept(mesh) == []
+            client.jobs.CancelJob(jobs_pb2.CancelJobRequest(job_id=job.id, keep_partial=keep))
+    done = watch.result()
+    assert done.state == jobs_pb2.JOB_STATE_CANCELLED
+    assert jobs_left() == []
+    assert len(done.assets) == int(keep)
+    if keep:
+        path = client.download(done.assets[0].id, tmp_path / "part.mp4")
+        # The chunk that was being made may just have been finished.
+        assert _frames(path) in (121, 217)
+        assert done.assets[0].num_frames == _frames(path)
+
+
+def _frames(path: Path) -> int:
+    with av.open(str(path)) as container:
+        return sum(1 for _ in container.decode(video=0))
+
+
+def _packets(path: Path) -> list[bytes]:
+    with av.open(str(path)) as container:
+        return [bytes(packet) for packet in container.demux(video=0) if packet.size]
+
+
+def _made(client: Milimo, project: projects_pb2.Project, video: video_pb2.VideoParameters) -> jobs_pb2.Job:
+    job = client.videos.SubmitVideo(video_pb2.SubmitVideoRequest(project_id=project.id, video=video)).job
+    done = client.watch(job.id).result()
+    assert done.state == jobs_pb2.JOB_STATE_SUCCEEDED, done.error
+    return done
+
+
+def test_a_video_is_continued_followed_and_made_anew_in_part(
+    client: Milimo, project: projects_pb2.Project, tmp_path: Path
+) -> None:
+    first = video_pb2.VideoParameters(prompt="the sea", seed=4, num_frames=60, width=66, height=64, fps=30)
+    start = _made(client, project, first).assets[0]
+    original = client.download(start.id, tmp_path / "start.mp4")
+
+    # Size and frame rate are those of the video.
+    more = video_pb2.VideoParameters(prompt="the sea", seed=5, num_frames=10, extend_asset_id=start.id)
+    (end,) = _made(client, project, more).assets
+    assert (end.width, end.height, end.num_frames, end.fps) == (66, 64, 10, 30)
+    assert _frames(client.download(end.id, tmp_path / "end.mp4")) == 10
+
+    anew = video_pb2.VideoParameters(
+        prompt="a storm", seed=6, retake=video_pb2.Retake(asset_id=start.id, first_frame=35, last_frame=50)
+    )
+    done = _made(client, project, anew)
+    retaken = client.download(done.assets[0].id, tmp_path / "retaken.mp4")
+    assert _frames(retaken) == done.assets[0].num_frames == 60
+    was, now = _packets(original), _packets(retaken)
+    keyframes = track_facts(original, 30).keyframes
+    head = max(number for number in keyframes if number <= 35)
+    tail = min((number for number in keyframes if number > 50), default=60)
+    assert now[:head] == was[:head]
+    assert now[tail:] == was[tail:]
+    assert not set(now[head:tail]) & set(was[head:tail])
+    events = client.jobs.WatchJob(jobs_pb2.WatchJobRequest(job_id=done.id))
+    told = "FRAMES_REENCODED" in [event.notice.code for event in events if event.HasField("notice")]
+    assert told == (head < 35 or tail > 51)
+
+    followed = video_pb2.VideoParameters(
+        prompt="the sea",
+        seed=7,
+        num_frames=20,
+        width=64,
+        height=64,
+        pipeline_override=video_pb2.VIDEO_PIPELINE_TI2VID,
+        conditions=[video_pb2.VideoCondition(asset_id=start.id, frame_index=4, strength=0.8)],
+    )
+    plan = client.videos.PlanVideo(video_pb2.PlanVideoRequest(project_id=project.id, video=followed)).plan
+    assert "CONDITION_TRIMMED" in [notice.code for notice in plan.notices]
+    assert _made(client, project, followed).assets[0].num_frames == 20
+
+
+def test_a_video_that_cannot_be_read_is_refused_before_there_is_a_job(
+    client: Milimo, project: projects_pb2.Project, mesh: RunningMesh
+) -> None:
+    video = video_pb2.VideoParameters(prompt="the sea", seed=4, num_frames=30, width=64, height=64)
+    asset = _made(client, project, video).assets[0]
+    (path,) = [path for path in mesh.mesh.home.rglob(f"generated/{asset.id}*") if path.suffix == ".mp4"]
+    data = bytearray(path.read_bytes())
+    data[data.index(b"mdat") + 4 :] = bytes(len(data) - data.index(b"mdat") - 4)
+    path.write_bytes(data)
+    condition = video_pb2.VideoCondition(asset_id=asset.id, frame_index=2)
+    for broken, field in (
+        ({"extend_asset_id": asset.id}, "video.extend_asset_id"),
+        ({"retake": video_pb2.Retake(asset_id=asset.id, first_frame=4, last_frame=9)}, "video.retake.asset_id"),
+        (
+            {"conditions": [condition], "pipeline_override": video_pb2.VIDEO_PIPELINE_TI2VID},
+            "video.conditions[0].asset_id",
+        ),
+    ):
+        asked = video_pb2.VideoParameters(prompt="the sea", **broken)
+        with pytest.raises(MilimoError) as caught:
+            client.videos.SubmitVideo(video_pb2.SubmitVideoRequest(project_id=project.id, video=asked))
+        assert (caught.value.code.name, caught.value.reason) == ("INVALID_ARGUMENT", "MEDIA_DAMAGED")
+        assert field in str(caught.value)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import uuid
 from typing import TYPE_CHECKING
 
 import av
 import pytest
+from milimo import MilimoError
 from milimo.v1 import arbiter_pb2, assets_pb2, image_pb2, jobs_pb2, video_pb2
 
 if TYPE_CHECKING:
@@ -151,3 +153,26 @@ def test_video_and_image_take_turns_on_memory_that_holds_one(client: Milimo, pro
     status = client.gpu.GetStatus(arbiter_pb2.GetStatusRequest()).status
     granted = [decision.tenant for decision in status.decisions if decision.action == "granted"]
     assert granted[-3:] == ["video", "image", "video"]
+
+
+def test_a_single_frame_is_an_image(client: Milimo, project: projects_pb2.Project) -> None:
+    """ImageService makes it: the same image as when it is asked for itself."""
+    video = video_pb2.VideoParameters(prompt="the sea", seed=3, num_frames=1, width=128, height=96)
+    asked = video_pb2.SubmitVideoRequest(project_id=project.id, video=video, request_id=str(uuid.uuid4()))
+    job = client.videos.SubmitVideo(asked).job
+    assert client.videos.SubmitVideo(asked).job.id == job.id
+    assert job.kind == jobs_pb2.JOB_KIND_IMAGE
+    done = client.watch(job.id).result()
+    assert done.state == jobs_pb2.JOB_STATE_SUCCEEDED, done.error
+    (asset,) = done.assets
+    assert (asset.kind, asset.width, asset.height) == (assets_pb2.ASSET_KIND_IMAGE, 128, 96)
+    image = image_pb2.ImageParameters(prompt="the sea", seed=3, width=128, height=96)
+    own = client.images.SubmitImage(image_pb2.SubmitImageRequest(project_id=project.id, image=image)).job
+    assert client.watch(own.id).result().assets[0].sha256 == asset.sha256
+    events = list(client.videos.GenerateVideo(video_pb2.GenerateVideoRequest(project_id=project.id, video=video)))
+    assert events[-1].state == jobs_pb2.JOB_STATE_SUCCEEDED
+    plan = client.videos.PlanVideo(video_pb2.PlanVideoRequest(project_id=project.id, video=video)).plan
+    assert plan.pipeline == video_pb2.VIDEO_PIPELINE_IMAGE
+    video.width = 40
+    with pytest.raises(MilimoError, match=r"video\.width"):
+        client.videos.SubmitVideo(video_pb2.SubmitVideoRequest(project_id=project.id, video=video))

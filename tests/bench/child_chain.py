@@ -21,6 +21,7 @@ import torch
 from milimo_runtime.device import device_plan
 from milimo_runtime.observer import Silent
 from milimo_video.chain import ChunkFiles, make_chunk
+from milimo_video.continuation import load_hand_off
 from milimo_video.decode import Tiling
 from milimo_video.join import Segment, join_chunks
 from milimo_video.models import load_models
@@ -31,7 +32,9 @@ from milimo_video.text import PromptCache
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from milimo_video.continuation import HandOff
     from milimo_video.models import VideoModels
+    from milimo_video.plan import VideoPlan
 
 _CHUNK_FRAMES: Final = 17
 _NEW_FRAMES: Final = 8
@@ -46,19 +49,24 @@ def main() -> None:
     models = load_models(root, name="tiny", checkpoint="distilled", devices=device_plan("cpu"))
     for line in sys.stdin:
         with tempfile.TemporaryDirectory(dir=base) as name:
-            seconds = make(models, int(line), Path(name))
+            request = request_of(int(line))
+            plan = plan_video(request, "distilled", chunk_frames=_CHUNK_FRAMES)
+            seconds = make(models, request, plan, Path(name))
         answers.write(json.dumps({"seconds": seconds, "peak_bytes": peak_bytes()}) + "\n")
         answers.flush()
 
 
-def make(models: VideoModels, chunks: int, folder: Path) -> list[float]:
-    """Makes and joins the chunks; returns the seconds of each."""
+def request_of(chunks: int) -> VideoRequest:
+    """A video of so many chunks."""
     # The last chunk is a whole one too: their times are compared.
     frames = _CHUNK_FRAMES + (chunks - 1) * _NEW_FRAMES
-    request = VideoRequest(prompt="a red ball", seed=3, width=64, height=64, num_frames=frames)
-    plan = plan_video(request, "distilled", chunk_frames=_CHUNK_FRAMES)
+    return VideoRequest(prompt="a red ball", seed=3, width=64, height=64, num_frames=frames)
+
+
+def make(models: VideoModels, request: VideoRequest, plan: VideoPlan, folder: Path) -> list[float]:
+    """Makes the chunks and joins them as video.mp4 in `folder`; returns the seconds of each."""
     prompts, seconds = PromptCache(4), []
-    before: Path | None = None
+    before: HandOff | None = None
     for number, chunk in enumerate(plan.chunks):
         files = ChunkFiles(
             segment=folder / f"{number}.mp4", sound=folder / f"{number}.npy", hand_off=folder / f"{number}.safetensors"
@@ -66,7 +74,7 @@ def make(models: VideoModels, chunks: int, folder: Path) -> list[float]:
         begin = time.perf_counter()
         make_chunk(models, request, plan, chunk, {}, before, Silent(), files, prompts=prompts, tiling=Tiling())
         seconds.append(time.perf_counter() - begin)
-        before = files.hand_off
+        before = load_hand_off(files.hand_off) if files.hand_off.exists() else None
 
     @contextlib.contextmanager
     def segment(number: int) -> Iterator[Segment]:

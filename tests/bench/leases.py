@@ -7,11 +7,10 @@ import contextlib
 import sys
 import time
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 import grpc.aio
 from etcd import find_etcd, running_etcd
-from milimo.v1 import arbiter_pb2, arbiter_pb2_grpc
 from milimo_runtime.lease import Lease, acquire
 from milimo_runtime.lease_stream import arbiter_channel
 from milimo_runtime.lease_terms import Claim, Grade, QueuePlace
@@ -23,13 +22,22 @@ if TYPE_CHECKING:
     from etcd import Etcd
     from session import Session
 
-NAMES: Final = ("lease_acquire_p50_ms", "lease_acquire_p99_ms", "lease_grants_per_s", "lease_handover_ms")
+NAMES: Final = (
+    "lease_acquire_p50_ms",
+    "lease_acquire_p99_ms",
+    "lease_grants_per_s",
+    "lease_handover_ms",
+    "lease_waiters_512_served_s",
+    "lease_waiters_512_handover_ms",
+)
 _BUDGET: Final = 1_000
 _TENANTS: Final = 32
 # Of each of the session's runs.
 _ACQUISITIONS: Final = 100
 _SECONDS: Final = 2.0
 _HANDOVERS: Final = 20
+_WAITERS: Final = 512
+_WAITING_TENANTS: Final = 8
 _ETCD: Final = "a lock of etcd, single node, its session open already"
 
 
@@ -42,11 +50,11 @@ def measure(session: Session) -> Mapping[str, Row]:
 
 async def _measure(session: Session, address: str) -> Mapping[str, Row]:
     acquired: list[float] = []
-    held: list[float] = []
     granted: list[float] = []
     handed: list[float] = []
     locked: list[float] = []
     locks: list[float] = []
+    served: list[float] = []
     async with contextlib.AsyncExitStack() as stack:
         channel = await stack.enter_async_context(arbiter_channel(address))
         etcd: Etcd | None = None
@@ -56,38 +64,31 @@ async def _measure(session: Session, address: str) -> Mapping[str, Row]:
         else:
             etcd = await stack.enter_async_context(running_etcd(binary, session.scratch("etcd")))
         for _ in range(session.runs):
-            for _ in range(_ACQUISITIONS):
-                granted_ms, held_ms = await _take_and_return(channel, "alone")
-                acquired.append(granted_ms)
-                held.append(held_ms)
+            acquired += [await _take_and_return(channel, "alone") for _ in range(_ACQUISITIONS)]
             if etcd is not None:
                 locked += [await etcd.lock_ms("alone") for _ in range(_ACQUISITIONS)]
             granted.append(await _rate(lambda number: _take_and_return(channel, f"tenant-{number}")))
             if etcd is not None:
                 locks.append(await _rate(etcd.lock_and_unlock))
             handed += [await _handover(channel) for _ in range(_HANDOVERS)]
-    if not locked:
-        return {
-            "lease_acquire_p50_ms": measured("lease_acquire_p50_ms", acquired),
-            "lease_acquire_p99_ms": measured("lease_acquire_p99_ms", acquired, value=percentile(acquired, 0.99)),
-            "lease_grants_per_s": measured("lease_grants_per_s", granted),
-            "lease_handover_ms": measured("lease_handover_ms", handed),
-        }
-    what = f"{_ETCD}; ours may be used after {median(held):.2f} ms, when its first heartbeat is answered"
+            served.append(await _serve_many(channel))
+
+    def beside(what: str, values: list[float], value: Callable[[list[float]], float] = median) -> Beside | None:
+        return Beside(what=what, value=value(values)) if values else None
+
+    def slowest(values: list[float]) -> float:
+        return percentile(values, 0.99)
+
+    handovers = [1e3 * seconds / _WAITERS for seconds in served]
     return {
-        "lease_acquire_p50_ms": measured(
-            "lease_acquire_p50_ms", acquired, beside=Beside(what=what, value=median(locked))
-        ),
+        "lease_acquire_p50_ms": measured("lease_acquire_p50_ms", acquired, beside=beside(_ETCD, locked)),
         "lease_acquire_p99_ms": measured(
-            "lease_acquire_p99_ms",
-            acquired,
-            value=percentile(acquired, 0.99),
-            beside=Beside(what=_ETCD, value=percentile(locked, 0.99)),
+            "lease_acquire_p99_ms", acquired, value=slowest(acquired), beside=beside(_ETCD, locked, slowest)
         ),
-        "lease_grants_per_s": measured(
-            "lease_grants_per_s", granted, beside=Beside(what=f"{_ETCD}, 32 at once", value=median(locks))
-        ),
+        "lease_grants_per_s": measured("lease_grants_per_s", granted, beside=beside(f"{_ETCD}, 32 at once", locks)),
         "lease_handover_ms": measured("lease_handover_ms", handed),
+        "lease_waiters_512_served_s": measured("lease_waiters_512_served_s", served),
+        "lease_waiters_512_handover_ms": measured("lease_waiters_512_handover_ms", handovers),
     }
 
 
@@ -98,31 +99,13 @@ async def _lease(
     return await acquire(channel, claim, on_queued=on_queued, measure=lambda: size, on_change=lambda: None)
 
 
-async def _take_and_return(channel: grpc.aio.Channel, tenant: str) -> tuple[float, float]:
-    """One lease in the plain messages of its stream; milliseconds until it is granted, which is when it is on the
-    disk, and until its holder's first heartbeat is answered, from when on it may be used."""
+async def _take_and_return(channel: grpc.aio.Channel, tenant: str) -> float:
+    """One lease, as workers take it; milliseconds until it may be used: it is on the disk then."""
     begin = time.monotonic()
-    call = arbiter_pb2_grpc.MemoryArbiterStub(channel).Lease()
-    acquire_it = arbiter_pb2.Acquire(tenant=tenant, footprints=[arbiter_pb2.Footprint(name="whole", bytes=1)])
-    await _say(call, arbiter_pb2.LeaseRequest(acquire=acquire_it), "granted")
-    granted = time.monotonic()
-    await _say(call, arbiter_pb2.LeaseRequest(heartbeat=arbiter_pb2.Heartbeat(sequence=1)), "renewed")
-    held = time.monotonic()
-    await _say(call, arbiter_pb2.LeaseRequest(release=arbiter_pb2.Release()), "released")
-    # The end of one stream is no part of the next one's beginning.
-    await call.read()
-    return (granted - begin) * 1e3, (held - begin) * 1e3
-
-
-async def _say(call: Any, message: arbiter_pb2.LeaseRequest, answer: str) -> None:
-    """Sends a message and waits for the answer of that kind."""
-    await call.write(message)
-    while True:
-        reply = await call.read()
-        if reply is grpc.aio.EOF:
-            raise RuntimeError(f"the arbiter ended the stream before it was {answer}")
-        if reply.HasField(answer):
-            return
+    lease = await _lease(channel, tenant, 1)
+    took = (time.monotonic() - begin) * 1e3
+    await lease.release()
+    return took
 
 
 async def _rate(once: Callable[[int], Awaitable[object]]) -> float:
@@ -155,3 +138,26 @@ async def _handover(channel: grpc.aio.Channel) -> float:
     await releasing
     await waiter.release()
     return took
+
+
+async def _serve_many(channel: grpc.aio.Channel) -> float:
+    """Seconds from the release of what a full queue waits for until each of them has had all of it, one by one."""
+    holder = await _lease(channel, "holder", _BUDGET)
+    waiting: set[int] = set()
+    full = asyncio.Event()
+
+    async def waiter(number: int) -> None:
+        def heard(place: QueuePlace) -> None:
+            waiting.update([number] if place.position else [])
+            if len(waiting) == _WAITERS:
+                full.set()
+
+        lease = await _lease(channel, f"waiter-{number % _WAITING_TENANTS}", _BUDGET, heard)
+        await lease.release()
+
+    waiters = [asyncio.create_task(waiter(number)) for number in range(_WAITERS)]
+    await full.wait()
+    begin = time.monotonic()
+    await holder.release()
+    await asyncio.gather(*waiters)
+    return time.monotonic() - begin

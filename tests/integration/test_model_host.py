@@ -43,7 +43,7 @@ LOADERS: Mapping[str, Callable[..., Any]] = {
     "flux-2": load_image,
     "sam-3": load_segmentation,
 }
-PARTS = {"ltx-2": 7, "flux-2": 3, "sam-3": 2}
+PARTS = {"ltx-2": 7, "flux-2": 4, "sam-3": 2}
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,8 @@ NAMES = [
     "lease_acquire_p99_ms",
     "lease_grants_per_s",
     "lease_handover_ms",
+    "lease_waiters_512_served_s",
+    "lease_waiters_512_handover_ms",
     "simulated_steps",
     "double_grants",
     "overcommitted_bytes",

@@ -11,9 +11,9 @@ from milimo_image import defaults
 from milimo_image.autoencoder import Autoencoder
 from milimo_image.plan import ImagePlan, plan_image
 from milimo_image.reference_size import cropped_size, reference_pixels, scaled_size
-from milimo_image.request import ImageRequest, Reference
+from milimo_image.request import ImageRequest, Reference, ReferenceMode
 from milimo_runtime.device import device_plan
-from milimo_runtime.errors import InvalidArgument
+from milimo_runtime.errors import InvalidArgument, ModelMissing
 
 REQUEST = ImageRequest(prompt="a red circle")
 
@@ -130,6 +130,46 @@ def test_autoencoders(enable_ae: bool | None, there: set[Autoencoder], used: Aut
     made = plan_image(replace(REQUEST, enable_ae=enable_ae), is_distilled=True, random_seed=0, autoencoders=there)
     assert made.autoencoder is used
     assert [notice.code for notice in made.notices] == codes
+
+
+A = ReferenceMode
+
+
+@pytest.mark.parametrize(
+    ("mode", "autoencoder", "there", "tokens", "adapted"),
+    [
+        (A.AUTO, NATIVE, True, True, False),
+        (A.AUTO, NATIVE, False, True, False),
+        (A.AUTO, DIFFUSERS, True, False, True),
+        (A.AUTO, DIFFUSERS, False, True, False),
+        (A.TOKENS, DIFFUSERS, True, True, False),
+        (A.IP_ADAPTER, NATIVE, True, False, True),
+        (A.BOTH, NATIVE, True, True, True),
+    ],
+)
+def test_reference_modes(
+    mode: ReferenceMode, autoencoder: Autoencoder, there: bool, tokens: bool, adapted: bool
+) -> None:
+    def planned(*references: Reference) -> ImagePlan:
+        request = replace(REQUEST, references=references, reference_mode=mode)
+        return plan_image(request, is_distilled=True, random_seed=0, autoencoders={autoencoder}, ip_adapter=there)
+
+    made = planned(FINE, FINE)
+    assert (made.reference_tokens, made.ip_adapter) == (tokens, adapted)
+    costs = {stage.name: stage.cost for stage in made.stages}
+    assert (costs["denoise"] > plan(REQUEST).stages[1].cost) == tokens
+    assert next(stage.steps for stage in made.stages if stage.name == "encode_references") == 2
+    # Without references there is nothing to use.
+    without = planned()
+    assert (without.reference_tokens, without.ip_adapter) == (False, False)
+
+
+@pytest.mark.parametrize("mode", [A.IP_ADAPTER, A.BOTH])
+def test_an_adapter_that_is_missing_is_named(mode: ReferenceMode) -> None:
+    request = replace(REQUEST, references=(FINE,), reference_mode=mode)
+    with pytest.raises(ModelMissing, match=r"ip-adapter\.safetensors and image_encoder/"):
+        plan(request)
+    assert plan(replace(request, references=())).ip_adapter is False
 
 
 def test_references_have_a_stage_and_cost_tokens() -> None:

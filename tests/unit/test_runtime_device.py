@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from milimo_runtime.device import ELEMENT_TYPES, GradeUnknown, Placement, device_plan, granted_plan
+from milimo_runtime.device import (
+    ELEMENT_TYPES,
+    SMALLER_GRADES,
+    GradeUnknown,
+    Placement,
+    device_plan,
+    granted_plan,
+)
 from milimo_runtime.lease_terms import Grade
 from milimo_runtime.model_process import grades_of
 from milimo_runtime.registry import InstalledModel, Manifest, ModelFootprint
@@ -68,6 +75,55 @@ def test_a_grade_that_cannot_be_loaded_is_refused_by_name(device: str, grade: st
     assert repr(grade) in caught.value.message
     assert all(known in caught.value.message for known in ELEMENT_TYPES)
     assert (caught.value.status, caught.value.metadata["footprints"]) == ("FAILED_PRECONDITION", grade)
+
+
+# Device, grade: the element type that is computed with, whether weights are stored in fp8, whether they are streamed.
+SMALLER = {
+    ("cuda:0", "fp8"): ("bfloat16", True, False),
+    ("cpu:0", "fp8"): ("bfloat16", True, False),
+    ("cuda:1", "streamed"): ("bfloat16", False, True),
+    ("cpu:0", "streamed"): ("bfloat16", False, True),
+    ("mps:0", "streamed"): ("float16", False, True),
+    ("cuda:0", "bf16"): ("bfloat16", False, False),
+}
+VIDEO_GRADES = {*ELEMENT_TYPES, *SMALLER_GRADES}
+
+
+@pytest.mark.parametrize(("device", "grade"), SMALLER)
+def test_smaller_grades_are_planned_for_loaders_that_know_them(device: str, grade: str) -> None:
+    plan = granted_plan(device, grade, model="real/ltx-2", grades=VIDEO_GRADES)
+    assert (plan.default.dtype, plan.stores_fp8, plan.streams) == SMALLER[device, grade]
+    # What computes right in one element type only keeps it.
+    assert plan.parts == device_plan(device).parts
+
+
+def test_there_is_no_fp8_on_mps() -> None:
+    with pytest.raises(GradeUnknown):
+        granted_plan("mps:0", "fp8", model="real/ltx-2", grades=VIDEO_GRADES)
+
+
+# What of bf16, fp8 and streamed is asked for where.
+ASKED: dict[DeviceKind, list[str]] = {
+    "cuda": ["bf16", "fp8", "streamed"],
+    "cpu": ["bf16", "fp8", "streamed"],
+    "mps": ["bf16", "streamed"],
+}
+
+
+@pytest.mark.parametrize("kind", ASKED)
+def test_each_device_is_asked_for_what_it_can_do(kind: DeviceKind) -> None:
+    asked = grades_of(installed("bf16", "fp8", "streamed"), kind, VIDEO_GRADES)
+    assert [grade.name for grade in asked] == ASKED[kind]
+
+
+def test_the_table_of_devices() -> None:
+    facts = {kind: device_plan(kind) for kind in ASKED}
+    assert {kind: plan.allows_fp8 for kind, plan in facts.items()} == {"cuda": True, "cpu": True, "mps": False}
+    assert {kind for kind, plan in facts.items() if plan.math_attention} == {"mps"}
+    assert {kind for kind, plan in facts.items() if plan.environment} == {"mps"}
+    assert facts["mps"].environment == {"PYTORCH_ENABLE_MPS_FALLBACK": "1"}
+    assert [facts[kind].max_references for kind in ("cuda", "cpu", "mps")] == [10, 10, 3]
+    assert [facts[kind].reference_pixels_several for kind in ("cuda", "mps")] == [1024**2, 768**2]
 
 
 def installed(*grades: str) -> InstalledModel:

@@ -123,3 +123,22 @@ def test_chunks_learn_from_each_other() -> None:
     told = run(progress, [("chunk_1.stage_1", 2, [4.0, 4.0]), ("chunk_1.decode", 2, [1.0, 1.0])])
     assert told[-1].fraction == pytest.approx(1 / 3)
     assert told[-1].eta_s == pytest.approx(2 * (8.0 + 2.0))
+
+
+def test_portions_of_a_stage_may_be_uneven() -> None:
+    """A decoder works long for its first frames: what the stage took before tells what is left, not its first step."""
+    speeds = StageSpeeds()
+    planned = [Stage(name="decode", steps=10, cost=1.0)]
+    lump = [("decode", 10, [9.1] + [0.1] * 9)]
+    run(StageProgress(planned, speeds), lump)
+    told = run(StageProgress(planned, speeds), lump)
+    assert [reached.eta_s for reached in told] == pytest.approx([10.0, *[0.9 - 0.1 * i for i in range(10)]], abs=1e-6)
+
+
+@pytest.mark.parametrize("pace", [0.5, 1.5])
+def test_a_stage_that_is_faster_or_slower_than_before_is_noticed(pace: float) -> None:
+    speeds = StageSpeeds()
+    planned = [Stage(name="denoise", steps=8, cost=1.0)]
+    run(StageProgress(planned, speeds), [("denoise", 8, [1.0] * 8)])
+    told = run(StageProgress(planned, speeds), [("denoise", 8, [pace] * 8)])
+    assert [reached.eta_s for reached in told[3:]] == pytest.approx([pace * left for left in (5, 4, 3, 2, 1, 0)])

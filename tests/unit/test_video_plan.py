@@ -39,6 +39,7 @@ def codes(made: VideoPlan) -> list[str]:
         ({"conditions": (END,)}, "ti2vid", "image at frame 120"),
         ({"conditions": (START, END)}, "keyframe", "different frames (0, 120)"),
         ({"conditions": (START, END), "pipeline_override": PipelineOverride.TI2VID}, "ti2vid", "asks for ti2vid"),
+        ({"conditions": (CLIP,), "pipeline_override": PipelineOverride.TI2VID}, "ti2vid", "asks for ti2vid"),
         ({"conditions": (START,), "pipeline_override": PipelineOverride.KEYFRAME}, "keyframe", "asks for keyframe"),
         ({"conditions": (CLIP,)}, "ic_lora", "a video condition"),
         ({"loras": (DEPTH,)}, "ic_lora", "the IC-LoRA depth"),
@@ -46,7 +47,7 @@ def codes(made: VideoPlan) -> list[str]:
         ({"loras": (STYLE,)}, "ti2vid", "only a prompt"),
         ({"loras": (DEPTH,), "pipeline_override": PipelineOverride.IC_LORA}, "ic_lora", "asks for ic_lora"),
         # The first row that holds: images at different frames come before the video.
-        ({"conditions": (START, END, CLIP)}, "keyframe", "different frames"),
+        ({"conditions": (START, END, replace(CLIP, frame_index=8))}, "keyframe", "different frames"),
     ],
 )
 def test_choice_of_the_pipeline(changes: dict[str, object], pipeline: str, why: str) -> None:
@@ -87,10 +88,10 @@ def test_choice_of_the_pipeline(changes: dict[str, object], pipeline: str, why: 
         ({"conditions": (replace(START, strength=float("nan")),)}, "conditions[0].strength"),
         ({"conditions": (END, replace(START, frame_index=120))}, "conditions[1].frame_index"),
         ({"conditions": tuple(replace(START, frame_index=i) for i in range(33))}, "conditions"),
+        ({"conditions": (START, CLIP), "pipeline_override": PipelineOverride.TI2VID}, "conditions[1].frame_index"),
         ({"pipeline_override": PipelineOverride.KEYFRAME}, "pipeline_override"),
         ({"pipeline_override": PipelineOverride.IC_LORA}, "pipeline_override"),
         ({"pipeline_override": PipelineOverride.IC_LORA, "loras": (STYLE,)}, "pipeline_override"),
-        ({"pipeline_override": PipelineOverride.TI2VID, "conditions": (CLIP,)}, "conditions[0].kind"),
         ({"loras": (replace(STYLE, name=""),)}, "loras[0].name"),
         ({"loras": (replace(STYLE, weight=float("nan")),)}, "loras[0].weight"),
         ({"loras": (STYLE,) * 11}, "loras"),

@@ -12,6 +12,7 @@ import typer
 
 from milimo import (
     cli_assets,
+    cli_elements,
     cli_errors,
     cli_gpu,
     cli_image,
@@ -21,6 +22,7 @@ from milimo import (
     cli_script,
     cli_segment,
     cli_status,
+    cli_text,
     cli_video,
 )
 
@@ -75,10 +77,12 @@ def build_app(extensions: Iterable[Extension] = ()) -> typer.Typer:
     app.add_typer(cli_video.app, name="video")
     app.add_typer(cli_image.app, name="image")
     app.command("segment")(cli_segment.segment)
+    app.command("text")(cli_text.text)
     app.add_typer(cli_script.app, name="script")
     app.add_typer(cli_jobs.app, name="jobs")
     app.add_typer(cli_projects.app, name="projects")
     app.add_typer(cli_assets.app, name="assets")
+    app.add_typer(cli_elements.app, name="elements")
     app.add_typer(cli_models.app, name="models")
     app.add_typer(cli_gpu.app, name="gpu")
     app.command("status")(cli_status.status)

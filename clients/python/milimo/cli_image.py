@@ -8,14 +8,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from milimo.cli_project import as_asset, find_project
+from milimo.cli_project import as_asset, find_element, find_project
 from milimo.cli_results import check_out, finish
 from milimo.cli_session import AddressOption, JsonOption, ProjectOption, open_session
-from milimo.cli_shapes import BoxesOption, PointsOption, parse_box, parse_point
-from milimo.cli_words import PriorityWord, priority_of
+from milimo.cli_shapes import (
+    BoxesOption,
+    OutpaintOption,
+    PointsOption,
+    parse_box,
+    parse_outpaint,
+    parse_point,
+)
+from milimo.cli_words import PriorityWord, ReferenceModeWord, priority_of, reference_mode_of
 
 if TYPE_CHECKING:
     from milimo.v1 import image_pb2
+
+CfgOption = Annotated[float | None, typer.Option(help="Turns true guidance on, at this scale, 1 to 5.")]
+NegativeOption = Annotated[str, typer.Option("--negative-prompt", "--negative", help="What not to show; needs --cfg.")]
+ReferenceOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="FILE|ASSET", help="Take subject and style from this image. Repeatable."),
+]
 
 app = typer.Typer(no_args_is_help=True, help="Make and repaint images.")
 
@@ -50,16 +64,18 @@ def generate(
     seed: Annotated[int | None, typer.Option(help="Of the first image. Default: random.")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps. Default: the checkpoint's.")] = None,
     guidance: Annotated[
-        float | None, typer.Option(help="Embedded guidance, 0 to 20. Default: the checkpoint's.")
+        float | None, typer.Option(help="Embedded guidance, 1 to 20. Default: the checkpoint's.")
     ] = None,
-    cfg: Annotated[float | None, typer.Option(help="Turns true guidance on, at this scale, 1 to 5.")] = None,
-    negative: Annotated[str, typer.Option(help="What not to show; needs --cfg.")] = "",
-    reference: Annotated[
-        list[str] | None,
-        typer.Option(metavar="FILE|ASSET", help="Take subject and style from this image. Repeatable."),
+    cfg: CfgOption = None,
+    negative: NegativeOption = "",
+    reference: ReferenceOption = None,
+    reference_mode: Annotated[ReferenceModeWord, typer.Option(help="How references act.")] = ReferenceModeWord.AUTO,
+    native_ae: Annotated[
+        bool | None, typer.Option("--native-ae/--diffusers-ae", help="Which autoencoder. Default: the native one.")
     ] = None,
     element: Annotated[
-        list[str] | None, typer.Option(metavar="ID", help="Use an element's image as a reference. Repeatable.")
+        list[str] | None,
+        typer.Option(metavar="ELEMENT", help="Show this element, by id, trigger or name. Repeatable."),
     ] = None,
     enhance: Annotated[
         bool | None, typer.Option("--enhance/--no-enhance", help="Let the language model enrich the prompt.")
@@ -91,7 +107,9 @@ def generate(
             enable_true_cfg=cfg is not None,
             cfg_scale=cfg,
             reference_asset_ids=[as_asset(session, text, project_id=project_id) for text in reference or ()],
-            element_ids=element or (),
+            reference_mode=reference_mode_of(reference_mode),
+            element_ids=[find_element(session, text, project_id=project_id).id for text in element or ()],
+            enable_ae=native_ae,
             enhance_prompt=enhance,
             format=image_format,
             priority=priority_of(priority),
@@ -111,6 +129,13 @@ def inpaint(
     box: BoxesOption = None,
     strength: Annotated[float | None, typer.Option(help="How much is new, above 0 to 1. Default 1.")] = None,
     feather: Annotated[int | None, typer.Option(help="Soft edge inside the mask, in pixels. Default 8.")] = None,
+    padding: Annotated[
+        int | None, typer.Option(help="Work on the mask's surroundings only, so many pixels. Default: the whole image.")
+    ] = None,
+    outpaint: OutpaintOption = None,
+    cfg: CfgOption = None,
+    negative: NegativeOption = "",
+    reference: ReferenceOption = None,
     seed: Annotated[int | None, typer.Option(help="Default: random.")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps. Default: the checkpoint's.")] = None,
     priority: Annotated[PriorityWord, typer.Option(help="Order among waiting jobs.")] = PriorityWord.NORMAL,
@@ -121,33 +146,41 @@ def inpaint(
     address: AddressOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Repaint what a mask, a text, or clicks select; everything else stays as it is."""
+    """Repaint what a mask, a text, or clicks select, or paint around the image; everything else stays as it is."""
     from milimo.v1.image_pb2 import InpaintParameters, MaskPrompt, SubmitInpaintRequest
 
     clicks = bool(point or box)
-    if (mask is not None) + (text is not None) + clicks != 1:
-        raise typer.BadParameter("give one of --mask, --text, or --point and --box", param_hint="--mask")
+    given = (mask is not None) + (text is not None) + clicks
+    if given > 1 or (given == 0 and outpaint is None):
+        raise typer.BadParameter("give one of --mask, --text, or --point and --box, or --outpaint", param_hint="--mask")
     check_out(out)
     image_format = format_of(out)
+    grown = None if outpaint is None else parse_outpaint(outpaint)
     points, boxes = [parse_point(item) for item in point or ()], [parse_box(item) for item in box or ()]
     with open_session(address, json) as session:
         project_id = find_project(session, project)
         parameters = InpaintParameters(
             asset_id=as_asset(session, image, project_id=project_id),
             prompt=prompt,
+            negative_prompt=negative,
+            enable_true_cfg=cfg is not None,
+            cfg_scale=cfg,
             strength=strength,
             feather=feather,
+            crop_padding=padding,
+            outpaint=grown,
+            reference_asset_ids=[as_asset(session, each, project_id=project_id) for each in reference or ()],
             seed=seed,
             steps=steps,
             format=image_format,
             priority=priority_of(priority),
         )
-        # Exactly one of the three, as was checked above.
+        # One of the three at most, as was checked above.
         if mask is not None:
             parameters.mask_asset_id = as_asset(session, mask, project_id=project_id)
         elif text is not None:
             parameters.mask_text = text
-        else:
+        elif clicks:
             parameters.mask_prompt.CopyFrom(MaskPrompt(points=points, boxes=boxes))
         request = SubmitInpaintRequest(project_id=project_id, inpaint=parameters, request_id=str(uuid.uuid4()))
         finish(session, session.client.images.SubmitInpaint(request).job, out=out, wait=wait, title="inpaint")

@@ -1,4 +1,4 @@
-"""Which project a command means, and files that become its assets."""
+"""Which project or element a command means, and files that become its assets."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from milimo.cli_session import Session
+    from milimo.v1.elements_pb2 import Element
     from milimo.v1.projects_pb2 import Project
 
 DEFAULT_PROJECT: Final = "default"
@@ -64,6 +65,43 @@ def find_project(session: Session, wanted: str | None) -> str:
         ids = ", ".join(project.id for project in found)
         raise typer.BadParameter(f"several projects are named {wanted!r}: give one of {ids}", param_hint="--project")
     return found[0].id
+
+
+def all_elements(session: Session, project_id: str) -> Iterator[Element]:
+    """Every element of the project, the oldest first."""
+    from milimo.v1.elements_pb2 import ListElementsRequest
+
+    token = ""
+    while True:
+        request = ListElementsRequest(project_id=project_id, page_size=1000, page_token=token)
+        page = session.client.elements.ListElements(request)
+        yield from page.elements
+        token = page.next_page_token
+        if not token:
+            return
+
+
+def find_element(session: Session, wanted: str, *, project_id: str) -> Element:
+    """The element with this id; or that of the project with this trigger word or name.
+
+    Raises:
+        MilimoError: NOT_FOUND when there is none.
+        typer.BadParameter: when several have the name.
+    """
+    from milimo.v1.elements_pb2 import GetElementRequest
+
+    found = [
+        element
+        for element in all_elements(session, project_id)
+        if wanted in (element.id, element.trigger_word, element.name)
+    ]
+    exact = [element for element in found if element.name != wanted]
+    if len(found) > 1 and not exact:
+        ids = ", ".join(element.id for element in found)
+        raise typer.BadParameter(f"several elements are named {wanted!r}: give one of {ids}", param_hint="ELEMENT")
+    for element in (*exact, *found):
+        return element
+    return session.client.elements.GetElement(GetElementRequest(element_id=wanted)).element
 
 
 def require_id(text: str) -> None:

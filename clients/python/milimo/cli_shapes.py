@@ -1,4 +1,4 @@
-"""Clicks and boxes as options: "x,y", "x,y,0" and "x0,y0,x1,y1"."""
+"""Clicks, boxes and borders as options: "x,y", "x,y,0", "x0,y0,x1,y1" and "left,top,right,bottom"."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import typer
 
 if TYPE_CHECKING:
     from milimo.v1.common_pb2 import Box, Point
+    from milimo.v1.image_pb2 import Outpaint
 
 PointsOption = Annotated[
     list[str] | None,
@@ -17,6 +18,16 @@ PointsOption = Annotated[
 ]
 BoxesOption = Annotated[
     list[str] | None, typer.Option("--box", metavar="X0,Y0,X1,Y1", help="A box around the object, in pixels.")
+]
+
+
+OutpaintOption = Annotated[
+    str | None,
+    typer.Option(
+        "--outpaint",
+        metavar="L,T,R,B",
+        help="Enlarge the canvas by so many pixels left, top, right, bottom, and paint them.",
+    ),
 ]
 
 
@@ -56,3 +67,19 @@ def parse_box(text: str) -> Box:
     if len(numbers) != 4 or numbers[0] >= numbers[2] or numbers[1] >= numbers[3]:
         raise typer.BadParameter(f"{text!r} is not x0,y0,x1,y1 with x0 < x1 and y0 < y1", param_hint="--box")
     return Box(x0=numbers[0], y0=numbers[1], x1=numbers[2], y1=numbers[3])
+
+
+def parse_outpaint(text: str) -> Outpaint:
+    """Pixels on each side.
+
+    Raises:
+        typer.BadParameter: when it is not four whole numbers, 0 or more.
+    """
+    from milimo.v1.image_pb2 import Outpaint
+
+    form = "left,top,right,bottom in whole pixels, 0 or more"
+    numbers = _numbers(text, "--outpaint", form)
+    if len(numbers) != 4 or any(number < 0 or number != int(number) for number in numbers):
+        raise typer.BadParameter(f"{text!r} is not {form}", param_hint="--outpaint")
+    left, top, right, bottom = (int(number) for number in numbers)
+    return Outpaint(left=left, top=top, right=right, bottom=bottom)

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from milimo.v1 import assets_pb2, common_pb2, jobs_pb2, storyboard_pb2
+    from milimo.v1 import assets_pb2, common_pb2, elements_pb2, image_pb2, jobs_pb2, storyboard_pb2
 
 
 class PriorityWord(StrEnum):
@@ -37,6 +37,14 @@ class AssetKindWord(StrEnum):
     MASK = "mask"
 
 
+class ElementTypeWord(StrEnum):
+    """What an element is."""
+
+    CHARACTER = "character"
+    LOCATION = "location"
+    OBJECT = "object"
+
+
 class ScriptModeWord(StrEnum):
     """How a script is read."""
 
@@ -46,11 +54,35 @@ class ScriptModeWord(StrEnum):
     FREEFORM = "freeform"
 
 
+class ReferenceModeWord(StrEnum):
+    """How references act."""
+
+    AUTO = "auto"
+    TOKENS = "tokens"
+    IP_ADAPTER = "ip-adapter"
+    BOTH = "both"
+
+
+def reference_mode_of(word: ReferenceModeWord) -> image_pb2.ReferenceMode.ValueType:
+    """The contract's value; auto is its default."""
+    from milimo.v1 import image_pb2
+
+    name = "UNSPECIFIED" if word is ReferenceModeWord.AUTO else word.name
+    return image_pb2.ReferenceMode.Value(f"REFERENCE_MODE_{name}")
+
+
 def priority_of(word: PriorityWord) -> common_pb2.Priority.ValueType:
     """The contract's value."""
     from milimo.v1 import common_pb2
 
     return common_pb2.Priority.Value(f"PRIORITY_{word.name}")
+
+
+def element_type_of(word: ElementTypeWord | None) -> elements_pb2.ElementType.ValueType:
+    """The contract's value; unspecified without a word."""
+    from milimo.v1 import elements_pb2
+
+    return elements_pb2.ElementType.Value(f"ELEMENT_TYPE_{'UNSPECIFIED' if word is None else word.name}")
 
 
 def state_of(word: StateWord) -> jobs_pb2.JobState.ValueType:

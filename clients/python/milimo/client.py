@@ -23,6 +23,7 @@ from milimo.v1.projects_pb2_grpc import ProjectServiceStub
 from milimo.v1.prompts_pb2_grpc import PromptServiceStub
 from milimo.v1.segmentation_pb2_grpc import SegmentationServiceStub
 from milimo.v1.storyboard_pb2_grpc import StoryboardServiceStub
+from milimo.v1.text_pb2_grpc import TextGenerationServiceStub
 from milimo.v1.video_pb2_grpc import VideoServiceStub
 from milimo.watch import JobWatch
 
@@ -56,6 +57,8 @@ class Milimo:
         self.prompts = PromptServiceStub(channel)
         self.jobs = JobServiceStub(channel)
         self.models = ModelServiceStub(channel)
+        # Answered by the video process itself, where `address` is its own: the gateway does not lead there.
+        self.texts = TextGenerationServiceStub(channel)
         self.gpu = MemoryArbiterStub(channel)
         self.health = HealthStub(channel)
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 DEFAULT_ADDRESS: Final = "127.0.0.1:8080"
+# Of the video process, which the gateway leads to for videos only.
+VIDEO_ADDRESS: Final = "127.0.0.1:50051"
 MESSAGE_BYTES: Final = 4 * 1024 * 1024
 # Media travel in pieces of this size, in both directions.
 CHUNK_BYTES: Final = 1024 * 1024
@@ -69,12 +71,25 @@ def local_address(environment: Mapping[str, str]) -> str:
 
     `environment` has MILIMO_HOME or XDG_DATA_HOME where the folder is not the usual one.
     """
+    address = _local_mesh(environment).get("address")
+    return address if isinstance(address, str) and address else DEFAULT_ADDRESS
+
+
+def local_process_address(environment: Mapping[str, str], name: str, default: str) -> str:
+    """Where a process of that mesh answers, such as "video", which the gateway does not lead to."""
+    processes = _local_mesh(environment).get("processes")
+    process = processes.get(name) if isinstance(processes, dict) else None
+    address = process.get("address") if isinstance(process, dict) else None
+    return address if isinstance(address, str) and address else default
+
+
+def _local_mesh(environment: Mapping[str, str]) -> dict[str, Any]:
+    """What `milimo up` left in its home folder; nothing when there is none."""
     base = environment.get("XDG_DATA_HOME")
     usual = (Path(base) if base else Path.home() / ".local/share") / "milimo"
     home = environment.get("MILIMO_HOME")
     try:
         description = json.loads((Path(home) if home else usual).joinpath("mesh.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return DEFAULT_ADDRESS
-    address = description.get("address") if isinstance(description, dict) else None
-    return address if isinstance(address, str) and address else DEFAULT_ADDRESS
+        return {}
+    return description if isinstance(description, dict) else {}

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Protocol
 
 from milimo_arbiter import effects, events
-from milimo_arbiter.state import Footprint, Priority, Request, Workload
+from milimo_arbiter.simulation.wishes import new_request, second_request, workload
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from milimo_arbiter.effects import Granted, Reply
     from milimo_arbiter.events import Event
     from milimo_arbiter.simulation.fate import Fate
-    from milimo_arbiter.state import Device, ProcessIdentity
+    from milimo_arbiter.state import Device, ProcessIdentity, Request
 
 # The holder stops this part of the TTL before the arbiter gives up, and sends this many heartbeats in it.
 _MARGIN_OF_TTL: Final = 0.25
@@ -131,7 +131,8 @@ class Holder:
         if self.stream is not None or self._lease is not None:
             return
         if self.request is None:
-            self.request = self._new_request()
+            self._jobs += 1
+            self.request = new_request(self.world.fate, tenant=self.tenant, process=self.process, number=self._jobs)
             cancelled_after = self.chance.uniform(0, 10)
             if self.world.fate.strikes("cancelled job", 0.1):
                 self._later(cancelled_after, partial(self._cancel, self.request))
@@ -140,28 +141,13 @@ class Holder:
         self.stream = self.world.open(self, lambda stream: events.Acquire(stream=stream, request=request))
         if self._withdrawn:
             self._say(lambda stream: events.Release(stream=stream))
-
-    def _new_request(self) -> Request:
-        chance = self.chance
-        sizes = sorted((chance.randint(5, 100) for _ in range(chance.choice([1, 1, 2, 3]))), reverse=True)
-        self._jobs += 1
-        return Request(
-            tenant=self.tenant,
-            footprints=tuple(
-                Footprint(name=f"g{index}", bytes=size, load_seconds=chance.choice([0.0, size / 10]))
-                for index, size in enumerate(sizes)
-            ),
-            priority=chance.choice(list(Priority)),
-            min_hold_s=chance.choice([0.0, 0.0, 3.0]),
-            job_id=f"{self.tenant}-{self._jobs}",
-            process=self.process,
-            workload=chance.choice([None, self._workload(chance.randint(1, 3))]),
-            resume_token=f"{self.process.pid}-{self._jobs}",
-        )
-
-    def _workload(self, size: int) -> Workload:
-        """One of the few things that the tenant computes."""
-        return Workload(model=self.tenant, width=size, height=size, frames=1)
+        elif self.world.fate.strikes("second request", 0.01):
+            second = second_request(request)
+            self.world.tell(self.stream, events.Acquire(stream=self.stream, request=second))
+        elif self.world.fate.strikes("second resumption", 0.01):
+            token, process = request.resume_token, self.process
+            again = events.Resume(stream=self.stream, tenant=self.tenant, resume_token=token, process=process)
+            self.world.tell(self.stream, again)
 
     def _peak(self) -> int:
         """What the turn has used, if it was measured: about what its work needs, within what is loaded."""
@@ -189,7 +175,7 @@ class Holder:
             case effects.ReclaimRequested():
                 self._wish = not self.world.fate.strikes("deaf holder", 0.02)
                 if self._wish and self._held and not self._turn and not self._lost:
-                    self._drop()
+                    self._yield(reply.bytes)
             case effects.Revoked():
                 self._lose()
                 if self._freed:
@@ -215,6 +201,8 @@ class Holder:
                 # The answer to the request itself.
                 self._valid_until = self._asked_at
                 self._renew(self._asked_at, first=True)
+            if self.stream is not None and self.world.fate.strikes("stream broken by its grant", 0.01):
+                self.world.cut(self.stream)
             self._beat()
             return
         self._renew(self._sent.pop(0, 0.0))
@@ -282,11 +270,9 @@ class Holder:
         elif self._greedy or chance.random() < 0.5:
             self._jobs += 1
             job, waiting, peak = f"j{self._jobs}", chance.choice([0, 1, 2]), self._peak()
-            workload = self._workload(chance.randint(1, 3))
+            work = workload(self.tenant, chance.randint(1, 3))
             self._say(
-                lambda stream: events.Busy(
-                    stream=stream, job_id=job, waiting_jobs=waiting, peak=peak, workload=workload
-                )
+                lambda stream: events.Busy(stream=stream, job_id=job, waiting_jobs=waiting, peak=peak, workload=work)
             )
             self._work()
         else:
@@ -303,15 +289,29 @@ class Holder:
             self._drop()
             return
         if chance.random() < 0.2 and self.bytes > 4:
-            part = self.bytes // 4
-            self.bytes -= part
-            self.memory = min(self.memory, self.bytes)
-            self._say(lambda stream: events.Shrink(stream=stream, bytes=part))
+            self._shrink(self.bytes // 4)
+        elif self.world.fate.strikes("shrunk by too much", 0.02):
+            all_of_it = self.bytes
+            self._say(lambda stream: events.Shrink(stream=stream, bytes=all_of_it))
         self._turn = True
         self._jobs += 1
         job = f"j{self._jobs}"
         self._say(lambda stream: events.Busy(stream=stream, job_id=job, waiting_jobs=0))
         self._work()
+
+    def _yield(self, wanted: int) -> None:
+        """Gives back what is wanted, or everything."""
+        gone = self._freed or self._parking
+        if gone or wanted >= self.bytes or not self.world.fate.strikes("shrunk as asked", 0.2):
+            self._drop()
+            return
+        self._wish = False
+        self._shrink(wanted)
+
+    def _shrink(self, part: int) -> None:
+        self.bytes -= part
+        self.memory = min(self.memory, self.bytes)
+        self._say(lambda stream: events.Shrink(stream=stream, bytes=part))
 
     def _lose(self) -> None:
         if not self._lost:

@@ -27,6 +27,16 @@ class Violation(AssertionError):
         return f"{self.law}: {self.text}"
 
 
+def demand(holds: bool, law: str, text: str) -> None:
+    """The law holds.
+
+    Raises:
+        Violation: otherwise.
+    """
+    if not holds:
+        raise Violation(law, text)
+
+
 def check_effects(before: State, after: State, done: Iterable[Effect], tokens: Mapping[str, int], now: float) -> None:
     """What one step may do. `tokens` are the last ones on record before it."""
     saved: set[str] = set()
@@ -47,6 +57,8 @@ def check_effects(before: State, after: State, done: Iterable[Effect], tokens: M
                         raise Violation("strangers' bytes", f"{held} of {device.total} on {device.id} after a grant")
                 if after.grace_until is not None:
                     raise Violation("grace", "granted during the grace window")
+                if any(one.bytes is None and one.device == effect.device for one in after.externals.values()):
+                    raise Violation("strangers' bytes", f"granted while nobody knows what is left of {effect.device}")
             case effects.Close(stream=stream):
                 if stream in after.waiters or after.lease_on(stream) is not None:
                     raise Violation("streams", f"stream {stream} was closed and is still relied on")
@@ -67,6 +79,10 @@ def check_state(
     """What may be known after a step, and be on record."""
     if record.keys() != after.leases.keys() or parked.keys() != after.parked.keys():
         raise Violation("record", "it differs from the state")
+    for lease in after.leases.values():
+        end, saved = lease.quarantine, record[lease.lease_id].quarantine
+        if end is not None and end.kill_at is not None and (saved is None or saved.kill_at != end.kill_at):
+            raise Violation("record", f"a restart would forget when to kill the holder of {lease.lease_id}")
     for device in after.devices.values():
         granted = sum(lease.bytes for lease in after.leases.values() if lease.device == device.id)
         if granted > device.budget:

@@ -9,9 +9,9 @@ from milimo_arbiter.state import External
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from random import Random
 
     from milimo_arbiter.events import Event
+    from milimo_arbiter.simulation.fate import Fate
 
 _LOOK_S: Final = 1.0
 
@@ -23,7 +23,7 @@ class Program:
         self,
         device: str,
         *,
-        chance: Random,
+        fate: Fate,
         after: Callable[[float, Callable[[], None]], None],
         happen: Callable[[Event], None],
     ) -> None:
@@ -31,7 +31,10 @@ class Program:
         self.name = "ollama"
         self.device = device
         self.bytes = 0
-        self._chance = chance
+        self._fate = fate
+        self._chance = fate.random("program")
+        # What it holds was never known.
+        self._unknown = True
         self._after = after
         self._happen = happen
         self._load()
@@ -39,7 +42,12 @@ class Program:
 
     def seen(self) -> External:
         """As an arbiter finds it that starts now."""
-        return External(name=self.name, device=self.device, bytes=self.bytes)
+        self._unknown = True
+        return External(name=self.name, device=self.device, bytes=self._said())
+
+    def _said(self) -> int | None:
+        self._unknown = self._unknown and self._fate.strikes("unknown program", 0.6)
+        return None if self._unknown else self.bytes
 
     def evict(self) -> None:
         """Finishes what it does, and unloads."""
@@ -55,7 +63,7 @@ class Program:
     def _look(self) -> None:
         """What it says now arrives a moment later."""
         seen = ExternalSeen(
-            name=self.name, device=self.device, bytes=self.bytes, busy=self._chance.random() < 0.3, problem=""
+            name=self.name, device=self.device, bytes=self._said(), busy=self._chance.random() < 0.3, problem=""
         )
         self._after(self._chance.uniform(0.001, 0.2), lambda: self._happen(seen))
         self._after(_LOOK_S, self._look)

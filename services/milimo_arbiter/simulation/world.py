@@ -10,10 +10,13 @@ from __future__ import annotations
 import heapq
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from milimo_arbiter import core, effects, events
+from milimo_arbiter.effects import Refusal
 from milimo_arbiter.plan import next_change
+from milimo_arbiter.simulation.answers import check_answer
+from milimo_arbiter.simulation.disasters import Disasters
 from milimo_arbiter.simulation.fate import Fate
 from milimo_arbiter.simulation.holder import Holder
 from milimo_arbiter.simulation.laws import (
@@ -27,8 +30,17 @@ from milimo_arbiter.simulation.laws import (
 )
 from milimo_arbiter.simulation.program import Program
 from milimo_arbiter.simulation.report import Report
-from milimo_arbiter.simulation.words import in_words
-from milimo_arbiter.state import Device, Parking, Policy, ProcessIdentity, Sample, State, restored
+from milimo_arbiter.simulation.terms import (
+    BUDGET,
+    HOLDERS,
+    LONGEST_ABSENCE_S,
+    LONGEST_WAIT_S,
+    PARKING_BUDGET,
+    policy_of,
+)
+from milimo_arbiter.simulation.told import Told
+from milimo_arbiter.simulation.words import step_in_words
+from milimo_arbiter.state import Device, Parking, ProcessIdentity, Sample, State, restored
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,31 +53,6 @@ if TYPE_CHECKING:
     # Hears of what happens: when, and what, in words.
     Chronicle = Callable[[float, str], None]
 
-POLICY: Final = Policy(
-    ttl_s=12.0,
-    grace_s=15.0,
-    queue_bound=6,
-    ageing_s=20.0,
-    batch_turns=2,
-    batch_s=10.0,
-    idle_deadline_s=4.0,
-    busy_deadline_s=20.0,
-    context_bytes=0,
-)
-BUDGET: Final = 100
-PARKING_BUDGET: Final = 80
-HOLDERS: Final = 5
-# Longest stop of a process and longest absence of the arbiter, in seconds.
-LONGEST_PAUSE_S: Final = 40.0
-LONGEST_ABSENCE_S: Final = 20.0
-# Everybody ahead may hold until its batch, its deadline and its stop are over.
-LONGEST_WAIT_S: Final = (
-    HOLDERS * (POLICY.batch_s + POLICY.busy_deadline_s + POLICY.idle_deadline_s + POLICY.ttl_s + LONGEST_PAUSE_S)
-    + 2 * POLICY.ageing_s
-    + LONGEST_ABSENCE_S
-    + POLICY.grace_s
-)
-
 
 @dataclass
 class _Wire:
@@ -76,6 +63,8 @@ class _Wire:
     up: float = 0.0
     down: float = 0.0
     cut: bool = False
+    # The edge reads no more from a stream that was refused.
+    refused: bool = False
 
 
 class World:
@@ -86,6 +75,7 @@ class World:
         self.step = step
         self.now = 0.0
         self.report = Report()
+        self.policy = policy_of(seed)
         self._chronicle = chronicle
         driver = seed % 2 == 1
         # In a calm world disasters are rare and the arbiter lives on: there a starving request shows.
@@ -96,11 +86,12 @@ class World:
             devices.append(Device(id="a:1", name="", total=BUDGET // 2, reserve=0, driver=driver))
         self.devices: Mapping[str, Device] = {device.id: device for device in devices}
         # None while the arbiter is down.
-        self.state: State | None = State(policy=POLICY, devices=self.devices, parking_budget=PARKING_BUDGET)
+        self.state: State | None = State(policy=self.policy, devices=self.devices, parking_budget=PARKING_BUDGET)
         self.disk: dict[str, Lease] = {}
         self.parked: dict[tuple[str, ProcessIdentity], Parking] = {}
         self.tokens: dict[str, int] = {}
         self.waits = Waits(LONGEST_WAIT_S)
+        self.told = Told()
         self.peaks: dict[tuple[Workload, str], int] = {}
         self._wires: dict[int, _Wire] = {}
         self._streams = 0
@@ -110,7 +101,6 @@ class World:
         self._next_tick = 0.0
         self._network = fate.random("network")
         self._drivers = fate.random("drivers")
-        self._disasters = fate.random("disasters")
         self._absences = fate.random("absences")
         self._everybody = [
             Holder(self, tenant=f"t{index}", process=self.new_process(), greedy=index == 0) for index in range(HOLDERS)
@@ -123,13 +113,14 @@ class World:
                 self.after(0.1, partial(self._measure, device.id))
         # In every third of the worlds, in calm ones and others.
         self.programs = (
-            [Program("a:0", chance=fate.random("program"), after=self.after, happen=self.happen)]
+            [Program("a:0", fate=fate, after=self.after, happen=self.happen)]
             if seed % 3 == 1 and fate.strikes("program")
             else []
         )
-        self._plan_disasters()
+        Disasters(self, self._everybody, calm=self._calm)
 
-    def _tell(self, text: str) -> None:
+    def chronicle(self, text: str) -> None:
+        """Something that matters happened."""
         if self._chronicle is not None:
             self._chronicle(self.now, text)
 
@@ -140,6 +131,19 @@ class World:
         self._pids += 1
         return ProcessIdentity(pid=self._pids, start_ticks=self._pids, pid_namespace=1)
 
+    def new_stream(self) -> int:
+        """The number of a stream that never was before."""
+        self._streams += 1
+        return self._streams
+
+    def end(self, holder: Holder) -> None:
+        """A process is killed, and started again by its supervisor."""
+        gone = holder.process
+        self.chronicle(f"{holder.tenant} dies with {holder.memory} bytes loaded, and is started again")
+        self.report.deaths += 1
+        holder.die(self.new_process())
+        self.after(self._delay(), lambda: self.happen(events.ProcessGone(process=gone)))
+
     def after(self, seconds: float, action: Callable[[], None]) -> None:
         """Does something later."""
         self._scheduled += 1
@@ -147,8 +151,7 @@ class World:
 
     def open(self, holder: Holder, first: Callable[[int], Event]) -> int:
         """Opens a stream with a first message, and returns its number."""
-        self._streams += 1
-        wire = _Wire(number=self._streams, holder=holder)
+        wire = _Wire(number=self.new_stream(), holder=holder)
         self._wires[wire.number] = wire
         if self.state is None:
             wire.cut = True
@@ -163,7 +166,7 @@ class World:
         if wire is None or wire.cut:
             return
         wire.up = max(wire.up, self.now + self._delay())
-        self.after(wire.up - self.now, lambda: None if wire.cut else self.happen(event))
+        self.after(wire.up - self.now, lambda: None if wire.cut or wire.refused else self.happen(event))
 
     def cut(self, stream: int) -> None:
         """Breaks a stream; each end notices in its own time."""
@@ -192,15 +195,15 @@ class World:
             return
         before = self.state
         self.state, done = self.step(before, event, self.now)
-        if self._chronicle is not None:
-            self._tell_step(event, done)
+        if self._chronicle is not None and (text := step_in_words(event, done)):
+            self.chronicle(text)
         if not self._calm and self.fate.strikes("crash before saving", 0.0005):
             # Nobody has heard of this step.
-            self.state = before
-            self._kill_arbiter("before it could save")
+            self.kill_arbiter("before it could save")
             return
         check_effects(before, self.state, done, self.tokens, self.now)
         check_learning(before, event, self.state, self.peaks)
+        check_answer(before, event, self.state, done, self.now)
         for effect in done:
             if isinstance(effect, effects.Save):
                 self.disk[effect.lease.lease_id] = effect.lease
@@ -215,7 +218,7 @@ class World:
             elif isinstance(effect, effects.ForgetParking):
                 del self.parked[effect.parking.tenant, effect.parking.process]
         if not self._calm and self.fate.strikes("crash before sending", 0.0005):
-            self._kill_arbiter("after it has saved, before it could send")
+            self.kill_arbiter("after it has saved, before it could send")
             return
         for effect in done:
             self._perform(effect)
@@ -226,20 +229,7 @@ class World:
         check_state(before, self.state, self.disk, self.parked)
         check_claims(self.state, self.holders)
         self.waits.check(self.state, self.now)
-
-    def _tell_step(self, event: Event, done: tuple[Effect, ...]) -> None:
-        quiet = isinstance(event, events.Tick | events.Sampled | events.Heartbeat)
-        results = []
-        for effect in done:
-            match effect:
-                case effects.Decided(action=action, tenant=tenant, bytes=size, device=device, reason=reason):
-                    results.append(f"{action} {tenant}, {size} on {device} with token {effect.fencing_token}: {reason}")
-                case effects.Send(stream=stream, reply=effects.Queued(position=position, reason=reason)):
-                    results.append(f"tells stream {stream}: place {position}, {reason}")
-                case _:
-                    pass
-        if results or not quiet:
-            self._tell("\n               ".join((in_words(event), *results)))
+        self.told.check(self.state, done, self.now)
 
     def _perform(self, effect: Effect) -> None:
         match effect:
@@ -248,12 +238,17 @@ class World:
             case effects.Close() | effects.Refuse():
                 wire = self._wires.get(effect.stream)
                 if wire is not None:
+                    wire.refused = isinstance(effect, effects.Refuse)
                     wire.down = max(wire.down, self.now + self._delay())
                     # A stream that was closed is over; of one that was refused the arbiter wants to hear the end.
-                    heard = isinstance(effect, effects.Refuse)
-                    self.after(wire.down - self.now, lambda: self._closed(wire, heard))
+                    refusal = effect.refusal if isinstance(effect, effects.Refuse) else None
+                    self.after(wire.down - self.now, lambda: self._closed(wire, refusal))
             case effects.Decided():
                 self.report.count(effect)
+            case effects.Kill(process=process):
+                for holder in self.holders:
+                    if holder.process == process:
+                        self.end(holder)
             case effects.Evict():
                 for program in self.programs:
                     program.evict()
@@ -267,17 +262,25 @@ class World:
         wire.down = max(wire.down, self.now + self._delay())
         self.after(wire.down - self.now, lambda: None if wire.cut else wire.holder.hear(wire.number, reply))
 
-    def _closed(self, wire: _Wire, heard: bool) -> None:
+    def _closed(self, wire: _Wire, refusal: Refusal | None) -> None:
         if not wire.cut:
             wire.cut = True
-            wire.holder.stream_ended(wire.number)
-            if heard:
+            if refusal in (Refusal.SECOND_ACQUIRE, Refusal.SHRINK_TOO_LARGE):
+                # Its claim stands: it comes back.
+                wire.holder.stream_broke(wire.number)
+            else:
+                wire.holder.stream_ended(wire.number)
+            if refusal is not None:
                 self.after(self._delay(), lambda: self.happen(events.StreamEnded(stream=wire.number)))
 
-    def _kill_arbiter(self, when: str) -> None:
-        self._tell(f"the arbiter is killed {when}")
+    def kill_arbiter(self, when: str) -> None:
+        """The arbiter dies, if it is there, and comes back later."""
+        if self.state is None:
+            return
+        self.chronicle(f"the arbiter is killed {when}")
         self.state = None
         self.waits.forget()
+        self.told.forget()
         self.report.restarts += 1
         for wire in list(self._wires.values()):
             if not wire.cut:
@@ -287,9 +290,9 @@ class World:
         self.after(self._absences.uniform(0.1, LONGEST_ABSENCE_S), self._start_arbiter)
 
     def _start_arbiter(self) -> None:
-        self._tell("the arbiter starts again")
+        self.chronicle("the arbiter starts again")
         self.state = restored(
-            POLICY,
+            self.policy,
             self.devices,
             dict(self.disk),
             dict(self.tokens),
@@ -317,44 +320,6 @@ class World:
         sample = Sample(at=self.now, used=sum(used.values()) + strangers, by_process=used)
         self.after(self._delay(), lambda: self.happen(events.Sampled(device=device_id, sample=sample)))
         self.after(self._drivers.uniform(0.05, 1.0), lambda: self._measure(device_id))
-
-    # Disasters.
-
-    def _plan_disasters(self) -> None:
-        self.after(self._disasters.expovariate(1 / (60 if self._calm else 7)), self._disaster)
-
-    def _disaster(self) -> None:
-        holder = self._disasters.choice(self._everybody)
-        kind = self._disasters.choices(["stop", "death", "cut", "kill", "operator"], weights=[4, 4, 5, 1, 3])[0]
-        pause, share = self._disasters.uniform(0.5, LONGEST_PAUSE_S), self._disasters.random()
-        self._plan_disasters()
-        if not self.fate.strikes(kind) or holder not in self.holders:
-            return
-        match kind:
-            case "stop":
-                self._tell(f"{holder.tenant} is stopped for {pause:.1f} s")
-                holder.stop(pause)
-            case "death":
-                gone = holder.process
-                self._tell(f"{holder.tenant} dies with {holder.memory} bytes loaded, and is started again")
-                self.report.deaths += 1
-                holder.die(self.new_process())
-                self.after(self._delay(), lambda: self.happen(events.ProcessGone(process=gone)))
-            case "cut":
-                if holder.stream is not None and not (self._calm and holder.bytes == 0):
-                    self._tell(f"stream {holder.stream} of {holder.tenant} breaks")
-                    self.cut(holder.stream)
-            case "kill":
-                if self.state is not None and not self._calm:
-                    self._kill_arbiter("between two steps")
-            case _:
-                leases = list(self.state.leases.values()) if self.state is not None else []
-                if leases and share < 0.7:
-                    # The youngest may not have loaded anything yet.
-                    lease = max(leases, key=lambda one: one.granted_at)
-                    self.happen(events.Revoke(lease_id=lease.lease_id, reason="operator"))
-                else:
-                    self.happen(events.ReclaimIdle(device=None, bytes=0))
 
     def run(self, steps: int) -> Report:
         """Lets that many things happen.

@@ -12,9 +12,13 @@ if TYPE_CHECKING:
 
 
 class OllamaServer:
-    """Its models are `loaded`, with their bytes. `status` and `body` replace answers, `stalls` holds them back."""
+    """Models are `installed` and `loaded`, with their bytes.
+
+    `status` and `body` replace what `/api/ps` answers; `stalls` holds all answers back.
+    """
 
     def __init__(self) -> None:
+        self.installed: dict[str, int] = {}
         self.loaded: dict[str, int] = {}
         self.status = 200
         self.body: str | None = None
@@ -67,14 +71,36 @@ class OllamaServer:
     async def _answer(self, path: str, body: dict[str, Any]) -> tuple[int, str]:
         if path == "/api/ps":
             return self.status, json.dumps(self.ps()) if self.body is None else self.body
+        if path == "/api/tags":
+            models = [{"name": name, "model": name, "size": size} for name, size in self.installed.items()]
+            return 200, json.dumps({"models": models})
+        if path == "/api/show":
+            known = body["model"] in self.installed
+            return (200, json.dumps({"details": {"format": "gguf"}, "model_info": {}})) if known else _unknown(body)
         if path == "/api/generate":
-            if body["model"] not in self.loaded:
-                return 404, json.dumps({"error": f"model '{body['model']}' not found"})
-            if body.get("keep_alive") == 0 and not body.get("prompt"):
-                await self.finished.wait()
-                del self.loaded[body["model"]]
-                return 200, json.dumps({"model": body["model"], "done": True, "done_reason": "unload"})
+            return await self._generate(body)
         return 404, "{}"
+
+    async def _generate(self, body: dict[str, Any]) -> tuple[int, str]:
+        name = body["model"]
+        answer = {"model": name, "done": True}
+        if body.get("prompt"):
+            if name not in self.installed:
+                return _unknown(body)
+            self.uses += 1
+            self.loaded[name] = self.installed[name]
+            return 200, json.dumps({**answer, "done_reason": "stop", "response": "Hi"})
+        if name not in self.loaded:
+            return _unknown(body)
+        if body.get("keep_alive") == 0:
+            await self.finished.wait()
+            self.loaded.pop(name, None)
+            answer["done_reason"] = "unload"
+        return 200, json.dumps(answer)
+
+
+def _unknown(body: dict[str, Any]) -> tuple[int, str]:
+    return 404, json.dumps({"error": f"model '{body['model']}' not found"})
 
 
 @asynccontextmanager

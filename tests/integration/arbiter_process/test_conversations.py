@@ -61,6 +61,21 @@ BAD_CONVERSATIONS: dict[str, tuple[list[pb.LeaseRequest], str, str]] = {
     ),
     "a second request": ([GOOD, GOOD], "INVALID_ARGUMENT", "acquire"),
     "shrinks to nothing": ([GOOD, pb.LeaseRequest(shrink=pb.Shrink(bytes=10))], "INVALID_ARGUMENT", "shrink.bytes"),
+    "asks for less than nothing": (
+        [acquire_message(footprints=[pb.Footprint(name="g", bytes=-1)])],
+        "INVALID_ARGUMENT",
+        "acquire.footprints[0].bytes",
+    ),
+    "shrinks by less than nothing": (
+        [GOOD, pb.LeaseRequest(shrink=pb.Shrink(bytes=-1))],
+        "INVALID_ARGUMENT",
+        "shrink.bytes",
+    ),
+    "uses less than nothing": (
+        [GOOD, pb.LeaseRequest(heartbeat=pb.Heartbeat(used_bytes=-1))],
+        "INVALID_ARGUMENT",
+        "heartbeat.used_bytes",
+    ),
     "parks less than nothing": ([GOOD, pb.LeaseRequest(park=pb.Park(bytes=-1))], "INVALID_ARGUMENT", "park.bytes"),
 }
 
@@ -109,9 +124,30 @@ async def test_a_resume_token_works_for_its_own_tenant_only(arbiter_process: Sta
         granted = (await call.read()).granted
         error = await converse(arbiter, [acquire_message(tenant="sam", resume_token=granted.resume_token)])
         assert (error.status, error.reason) == ("INVALID_ARGUMENT", "RESUME_TOKEN_FOREIGN")
+        before = await arbiter.status()
+        foreign = acquire_message(tenant="sam", resume_token=granted.resume_token)
+        error = await converse(arbiter, [foreign, pb.LeaseRequest(release=pb.Release())])
+        assert error.reason == "RESUME_TOKEN_FOREIGN", "nor can others release what is not theirs"
+        error = await converse(arbiter, [pb.LeaseRequest(release=pb.Release())])
+        assert [violation.field for violation in error.violations] == ["acquire"]
+        assert (await arbiter.status()).leases == before.leases
         call.cancel()
         status = await arbiter.until(lambda status: status.decisions[-1].action == "lost")
         assert [lease.tenant for lease in status.leases] == ["image"], "what was granted at once may be in use"
+
+
+async def test_a_heartbeat_of_a_lease_that_has_expired_changes_nothing(arbiter_process: Started) -> None:
+    async with arbiter_process(ttl_s=1.0) as arbiter:
+        call = arbiter.stub.Lease()
+        await call.write(acquire_message())
+        assert (await call.read()).HasField("granted")
+        before = await arbiter.until(lambda status: status.decisions[-1].action == "expired")
+        assert [lease.state for lease in before.leases] == [pb.LEASE_STATE_QUARANTINED]
+        assert (await call.read()).HasField("revoked")
+        await call.write(pb.LeaseRequest(heartbeat=pb.Heartbeat(sequence=1, used_bytes=5)))
+        assert (await call.read()).revoked.reason == "it was not renewed in time"
+        assert (await arbiter.status()).leases == before.leases
+        call.cancel()
 
 
 async def test_an_offer_to_one_who_has_gone_is_taken_back(arbiter_process: Started) -> None:

@@ -10,6 +10,7 @@ import torch
 from milimo_image.autoencoder import Autoencoder, autoencoders_at
 from milimo_image.models import ImageModels, load_image_models
 from milimo_image.native_autoencoder import config_of, diffusers_weights
+from milimo_image.request import ReferenceMode
 from milimo_runtime.device import device_plan
 from milimo_runtime.errors import ModelMissing
 from milimo_tiny.flux2_native import native_autoencoder
@@ -27,7 +28,11 @@ def copy(root: Path, tmp_path: Path) -> Path:
 
 def test_both_give_the_same_image(models: ImageModels) -> None:
     references = [picture(80, 64)]
-    images = [run(models, references, enable_ae=enable_ae).tobytes() for enable_ae in (True, False, None)]
+    tokens = ReferenceMode.TOKENS
+    images = [
+        run(models, references, enable_ae=enable_ae, reference_mode=tokens).tobytes()
+        for enable_ae in (True, False, None)
+    ]
     assert len(set(images)) == 1
 
 
@@ -58,9 +63,13 @@ def test_weights_that_differ_give_another_image(copy: Path) -> None:
     weights["encoder.conv_out.bias"] += 0.5
     save_file(weights, copy / "ae.safetensors")
     models, caches, references = load_image_models(copy, device_plan("cpu")), empty_caches(), [picture(64, 64)]
-    images = [run(models, references, enable_ae=enable_ae, caches=caches) for enable_ae in (True, False)]
+    tokens = ReferenceMode.TOKENS
+    images = [
+        run(models, references, enable_ae=enable_ae, caches=caches, reference_mode=tokens)
+        for enable_ae in (True, False)
+    ]
     assert images[0].tobytes() != images[1].tobytes()
-    assert images[1].tobytes() == run(models, references, enable_ae=False).tobytes()
+    assert images[1].tobytes() == run(models, references, enable_ae=False, reference_mode=tokens).tobytes()
 
 
 def test_the_native_file_alone_is_enough(copy: Path, models: ImageModels) -> None:

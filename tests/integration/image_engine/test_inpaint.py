@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from milimo_image.canvas import grown
 from milimo_image.engine import GeneratedImage
 from milimo_image.inpaint import inpaint
 from milimo_image.output import encode_image, read_metadata
 from milimo_image.plan import plan_image
-from milimo_image.request import ImageFormat, ImageRequest, Inpaint, Reference
+from milimo_image.request import ImageFormat, ImageRequest, Inpaint, Outpaint, Reference
 from milimo_runtime.observer import JobCancelled, Silent
 from PIL import Image, ImageDraw
 
@@ -57,9 +58,9 @@ def box_mask(size: tuple[int, int], box: tuple[int, int, int, int]) -> Image.Ima
 
 
 def repaint(
-    models: ImageModels, image: Image.Image, mask: Image.Image, *, observer: Silent | None = None, **fields: Any
+    models: ImageModels, image: Image.Image, mask: Image.Image | None, *, observer: Silent | None = None, **fields: Any
 ) -> GeneratedImage:
-    options = {name: fields.pop(name) for name in ("strength", "feather", "crop_padding") if name in fields}
+    options = {name: fields.pop(name) for name in ("strength", "feather", "crop_padding", "outpaint") if name in fields}
     request = ImageRequest(
         **{
             "prompt": PROMPT,
@@ -67,7 +68,7 @@ def repaint(
             "steps": 2,
             "inpaint": Inpaint(
                 image=Reference(asset_id="image", width=image.width, height=image.height),
-                mask=Reference(asset_id="mask", width=mask.width, height=mask.height),
+                mask=None if mask is None else Reference(asset_id="mask", width=mask.width, height=mask.height),
                 **options,
             ),
             **fields,
@@ -180,6 +181,39 @@ def test_thin_lines_are_painted(models: ImageModels) -> None:
     masked = np.asarray(mask) > 0
     assert different[masked].mean() > 0.9
     assert not different[~masked].any()
+
+
+@pytest.mark.parametrize(
+    ("size", "outpaint", "masked"),
+    [
+        ((513, 771), Outpaint(left=17), False),
+        ((513, 771), Outpaint(left=33, top=1, right=64, bottom=130), True),
+        ((64, 65), Outpaint(top=200, right=3), False),
+    ],
+    ids=["one side", "all sides and a mask", "higher than before"],
+)
+def test_a_larger_canvas_is_painted_and_the_image_stays(
+    models: ImageModels, size: tuple[int, int], outpaint: Outpaint, masked: bool
+) -> None:
+    image, box = picture(*size), (20, 30, 50, 60)
+    mask = box_mask(size, box) if masked else None
+    made = repaint(models, image, mask, steps=1, outpaint=outpaint).image
+    assert made.size == (size[0] + outpaint.left + outpaint.right, size[1] + outpaint.top + outpaint.bottom)
+    place = (outpaint.left, outpaint.top, outpaint.left + size[0], outpaint.top + size[1])
+    different = changed(image, made.crop(place))
+    kept = np.ones(different.shape, dtype=bool) if mask is None else np.asarray(mask) == 0
+    assert not different[kept].any()
+    assert not masked or different[40:50, 30:40].mean() > 0.9
+    # What is new was painted, and not only drawn on from the image's edge.
+    around = np.ones((made.height, made.width), dtype=bool)
+    around[place[1] : place[3], place[0] : place[2]] = False
+    assert changed(grown(image, outpaint), made)[around].mean() > 0.9
+
+
+def test_a_crop_of_a_larger_canvas_works_on_the_new_part(models: ImageModels, forwards: list[int]) -> None:
+    repaint(models, picture(512, 256), None, steps=1, outpaint=Outpaint(right=64), crop_padding=16)
+    # Canvas and itself as its reference: 80 × 256 pixels.
+    assert forwards == [2 * 5 * 16]
 
 
 def test_a_crop_works_on_few_tokens(models: ImageModels, forwards: list[int]) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from milimo_image.models import ImageModels, load_image_models
 from milimo_image.native_transformer import config_of
+from milimo_image.request import ReferenceMode
 from milimo_runtime.device import device_plan
 from milimo_runtime.errors import ModelMissing
 from milimo_tiny.flux2_native import native_transformer, write_native_transformer
@@ -36,7 +37,19 @@ def test_one_file_gives_the_same_image(single: Path, models: ImageModels) -> Non
     assert loaded.is_distilled
     references = [picture(64, 80)]
     assert run(loaded, references).tobytes() == run(models, references).tobytes()
+    # What is not there is not loaded.
+    assert loaded.ip_adapter is None
+    assert {**loaded.weight_bytes, "ip_adapter": models.weight_bytes["ip_adapter"]} == models.weight_bytes
+
+
+def test_the_ip_adapter_lies_beside_it(single: Path, root: Path, models: ImageModels) -> None:
+    """The joint width, which its tokens must fill, is read from the one file."""
+    shutil.copy(root / "ip-adapter.safetensors", single)
+    shutil.copytree(root / "image_encoder", single / "image_encoder")
+    loaded = load_image_models(single, device_plan("cpu"))
     assert loaded.weight_bytes == models.weight_bytes
+    made = [run(each, [picture(64, 80)], reference_mode=ReferenceMode.IP_ADAPTER, steps=1) for each in (loaded, models)]
+    assert made[0].tobytes() == made[1].tobytes()
 
 
 def test_names_may_stand_below_those_of_a_larger_model(single: Path, models: ImageModels) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import torch
 from milimo_image.references import encode_image, fit_reference, reference_cache, reference_tokens
+from milimo_image.request import ReferenceMode
 
 from .tiny import empty_caches, picture, pipeline_image, run
 
@@ -25,7 +26,7 @@ SMALL, WIDE, LARGE = picture(64, 64), picture(201, 77, 1), picture(1201, 1000, 2
     "references", [[SMALL], [WIDE], [WIDE, SMALL], [SMALL] * 10], ids=["one", "cropped", "two", "ten"]
 )
 def test_equals_the_pipeline(models: ImageModels, root: Path, references: list[Image.Image], enable_ae: bool) -> None:
-    made = run(models, references, enable_ae=enable_ae)
+    made = run(models, references, enable_ae=enable_ae, reference_mode=ReferenceMode.TOKENS)
     assert made.tobytes() == pipeline_image(root, image=references).tobytes()
     assert made.tobytes() != run(models).tobytes()
 

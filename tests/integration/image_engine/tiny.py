@@ -57,7 +57,9 @@ def run(
             **fields,
         }
     )
-    plan = plan_image(request, is_distilled=models.is_distilled, random_seed=0)
+    plan = plan_image(
+        request, is_distilled=models.is_distilled, random_seed=0, ip_adapter=models.ip_adapter is not None
+    )
     most = reference_pixels(len(references), models.devices)
     made = generate(
         models,

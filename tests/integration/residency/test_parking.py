@@ -11,8 +11,9 @@ from milimo.v1 import arbiter_pb2 as pb
 from milimo_runtime.lease_terms import Grade, Grant, LeaseLost
 from milimo_runtime.observer import JobCancelled
 from milimo_runtime.residency import Residency
-from torch import nn
+from milimo_runtime.turn_memory import TurnMemory
 
+from .networks import Network, Networks
 from .weights import Loader, has, nothing_held, residency
 
 if TYPE_CHECKING:
@@ -24,35 +25,6 @@ if TYPE_CHECKING:
     Started = Callable[[], AbstractAsyncContextManager[Any]]
     Check = Callable[[], None]
 
-INPUT = torch.linspace(-1, 1, 8)
-
-
-class Network:
-    """A model with real weights, random ones for each load, and a cache beside them."""
-
-    def __init__(self, grant: Grant) -> None:
-        self.grant = grant
-        self.layers = nn.Sequential(nn.Linear(8, 8), nn.Linear(8, 4))
-        self.cache = ["kept"]
-
-    def __call__(self) -> torch.Tensor:
-        with torch.no_grad():
-            result = self.layers(INPUT)
-        assert isinstance(result, torch.Tensor)
-        return result
-
-
-class Networks:
-    """Loads networks and counts them."""
-
-    def __init__(self) -> None:
-        self.loads = 0
-
-    def __call__(self, grant: Grant, check: Check) -> Network:
-        self.loads += 1
-        check()
-        return Network(grant)
-
 
 def parking(
     arbiter: Any, load: Networks, *, size: int = 700, grades: tuple[str, ...] = ("whole",)
@@ -63,7 +35,7 @@ def parking(
         tenant="video",
         grades=[Grade(name=name, bytes=size) for name in grades],
         load=load,
-        measure=lambda: size,
+        memory=TurnMemory(lambda: size),
         modules_of=lambda network: [network.layers],
         drop_caches=lambda network: network.cache.clear(),
         parks=lambda _: True,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from milimo_runtime.lease_terms import Grade, Grant
 from milimo_runtime.residency import Residency
+from milimo_runtime.turn_memory import TurnMemory
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,7 +56,7 @@ def residency(arbiter: Any, tenant: str, size: int, load: Load) -> Residency[Wei
         tenant=tenant,
         grades=[Grade(name="whole", bytes=size)],
         load=load,
-        measure=lambda: size,
+        memory=TurnMemory(lambda: size),
     )
 
 

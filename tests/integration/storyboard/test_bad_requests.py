@@ -118,6 +118,24 @@ def bad_requests(board: Storyboard, project: str, asset: str) -> Sequence[tuple[
         (read(board.jobs.WatchJob(jobs_pb2.WatchJobRequest(job_id="nowhere"))), missing, "job_id"),
         (board.jobs.ListJobs(jobs_pb2.ListJobsRequest(states=[0])), invalid, "states[0]"),
         (board.jobs.ListJobs(jobs_pb2.ListJobsRequest(page_token="nonsense")), invalid, "page_token"),
+        (board.elements.GetElement(elements_pb2.GetElementRequest(element_id="nowhere")), missing, "element_id"),
+        (board.elements.ListElements(elements_pb2.ListElementsRequest(project_id="nowhere")), missing, "project_id"),
+        (
+            board.elements.ListElements(elements_pb2.ListElementsRequest(project_id=project, page_token="x")),
+            invalid,
+            "page_token",
+        ),
+        (board.elements.DeleteElement(elements_pb2.DeleteElementRequest(element_id="nowhere")), missing, "element_id"),
+        (
+            board.elements.SubmitElementVisual(elements_pb2.SubmitElementVisualRequest(element_id="nowhere")),
+            missing,
+            "element_id",
+        ),
+        (
+            read(board.elements.GenerateElementVisual(elements_pb2.GenerateElementVisualRequest(element_id="nowhere"))),
+            missing,
+            "element_id",
+        ),
         (board.models.GetModel(models_pb2.GetModelRequest(name="../x")), missing, "name"),
         (
             board.scripts.ParseScript(storyboard_pb2.ParseScriptRequest(script="INT. X", project_id="nowhere")),
@@ -140,5 +158,6 @@ async def test_bad_requests_are_the_callers_fault_and_name_the_field(storyboard:
     assert storyboard.media == before
     assert list((storyboard.home / "scratch/storyboard-local").iterdir()) == []
     assert storyboard.process.errors() == []
-    code, _ = await refused(storyboard.elements.ListElements(elements_pb2.ListElementsRequest(project_id=project.id)))
+    later = storyboard_pb2.GetStoryboardRequest(project_id=project.id)
+    code, _ = await refused(storyboard.scripts.GetStoryboard(later))
     assert code is grpc.StatusCode.UNIMPLEMENTED

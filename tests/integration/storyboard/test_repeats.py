@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import grpc
 import pytest
 from google.protobuf import symbol_database
-from milimo.v1 import assets_pb2, jobs_pb2, projects_pb2
+from milimo.v1 import assets_pb2, elements_pb2, jobs_pb2, projects_pb2
 from milimo_deploy.doc_rpcs import SERVICERS, existing
 from milimo_gateway.contract import read_contract
 from milimo_runtime.jobs import JobKind, JobState, NewJob, Subject
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 # Of other processes: requests for jobs, whose repeats the job store's tests and those of the services look at.
 ELSEWHERE = {
+    # Jobs of the image process, asked for by the storyboard: test_element_visuals.py looks at them.
+    ("ElementService", "GenerateElementVisual"),
+    ("ElementService", "SubmitElementVisual"),
     ("ImageService", "GenerateImage"),
     ("ImageService", "SubmitImage"),
     ("ImageService", "Inpaint"),
@@ -42,6 +45,7 @@ class Studio:
     board: Storyboard
     project: str
     asset: str
+    element: str
     ended: str
     waiting: str
     other: str
@@ -81,6 +85,14 @@ def other_name(request: Any, studio: Studio) -> None:
     request.asset.name = "another"
 
 
+def other_element(request: Any, studio: Studio) -> None:
+    request.element_id = "another"
+
+
+def other_description(request: Any, studio: Studio) -> None:
+    request.element.description = "another"
+
+
 REPEATS: Mapping[tuple[str, str], Repeat] = {
     ("ProjectService", "CreateProject"): Repeat(
         lambda studio: projects_pb2.CreateProjectRequest(project=projects_pb2.Project(name="new")), rename
@@ -99,6 +111,25 @@ REPEATS: Mapping[tuple[str, str], Repeat] = {
     ),
     ("AssetService", "DeleteAsset"): Repeat(
         lambda studio: assets_pb2.DeleteAssetRequest(asset_id=studio.asset), other_asset, grpc.StatusCode.NOT_FOUND
+    ),
+    ("ElementService", "CreateElement"): Repeat(
+        lambda studio: elements_pb2.CreateElementRequest(
+            project_id=studio.project,
+            element=elements_pb2.Element(name="new", type=elements_pb2.ELEMENT_TYPE_OBJECT),
+        ),
+        other_description,
+        grpc.StatusCode.ALREADY_EXISTS,
+    ),
+    ("ElementService", "UpdateElement"): Repeat(
+        lambda studio: elements_pb2.UpdateElementRequest(
+            element=elements_pb2.Element(id=studio.element, description="new")
+        ),
+        other_description,
+    ),
+    ("ElementService", "DeleteElement"): Repeat(
+        lambda studio: elements_pb2.DeleteElementRequest(element_id=studio.element),
+        other_element,
+        grpc.StatusCode.NOT_FOUND,
     ),
     ("JobService", "CancelJob"): Repeat(lambda studio: jobs_pb2.CancelJobRequest(job_id=studio.waiting), other_kind),
     ("JobService", "RetryJob"): Repeat(lambda studio: jobs_pb2.RetryJobRequest(job_id=studio.ended), other_job),
@@ -128,6 +159,8 @@ def test_every_rpc_that_takes_a_request_id_is_looked_at() -> None:
 async def studio(storyboard: Storyboard, store: JobStore) -> Studio:
     project = (await storyboard.project()).id
     asset = (await storyboard.upload(project, png())).id
+    element = elements_pb2.Element(name="Zoë", type=elements_pb2.ELEMENT_TYPE_CHARACTER)
+    creating = elements_pb2.CreateElementRequest(project_id=project, element=element)
 
     def job(project_id: str, *, ended: bool) -> str:
         new = NewJob(kind=JobKind.VIDEO, subject=Subject(project_id=project_id), parameters={})
@@ -142,6 +175,7 @@ async def studio(storyboard: Storyboard, store: JobStore) -> Studio:
         board=storyboard,
         project=project,
         asset=asset,
+        element=(await storyboard.elements.CreateElement(creating)).element.id,
         ended=job(project, ended=True),
         waiting=job(elsewhere, ended=False),
         other=job(elsewhere, ended=True),
@@ -154,6 +188,7 @@ async def test_a_repeat_does_nothing_and_gets_the_first_answer(studio: Studio, r
     stub = {
         "ProjectService": studio.board.projects,
         "AssetService": studio.board.assets,
+        "ElementService": studio.board.elements,
         "JobService": studio.board.jobs,
     }[rpc[0]]
     call = getattr(stub, rpc[1])

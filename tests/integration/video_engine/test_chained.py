@@ -65,7 +65,7 @@ def make(
         plan,
         plan.chunks[number],
         {"start": picture()},
-        files_of(folder, number - 1).hand_off if number else None,
+        load_hand_off(files_of(folder, number - 1).hand_off) if number else None,
         observer or Silent(),
         files,
         prompts=prompts or PromptCache(0),

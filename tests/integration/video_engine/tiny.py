@@ -35,6 +35,7 @@ class Recorder(Silent):
     stages: list[tuple[str, int]] = field(default_factory=list)
     done: list[int] = field(default_factory=list)
     previews: list[Image.Image] = field(default_factory=list)
+    notices: list[tuple[str, str]] = field(default_factory=list)
 
     def begin(self, stage: str, steps: int) -> None:
         self.stages.append((stage, steps))
@@ -44,6 +45,9 @@ class Recorder(Silent):
         self.done[-1] += steps
         if self.cancel_after is not None and sum(self.done) >= self.cancel_after:
             raise JobCancelled
+
+    def notice(self, code: str, text: str) -> None:
+        self.notices.append((code, text))
 
     def preview(self, render: Callable[[], Image.Image]) -> None:
         self.previews.append(render())

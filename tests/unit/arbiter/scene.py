@@ -81,6 +81,9 @@ class Scene:
     def sent(self, stream: int) -> list[effects.Reply]:
         return [one.reply for one in self.done if isinstance(one, effects.Send) and one.stream == stream]
 
+    def queued(self, stream: int) -> list[effects.Queued]:
+        return [one for one in self.sent(stream) if isinstance(one, effects.Queued)]
+
     def decided(self) -> list[str]:
         return [one.action for one in self.done if isinstance(one, effects.Decided)]
 

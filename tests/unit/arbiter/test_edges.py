@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
@@ -75,6 +76,24 @@ def test_leases_come_back_as_they_were_with_their_age(tmp_path: Path) -> None:
         since=1_100.0, reason="it was not renewed in time", released=False
     )
     assert leases["cpu-0-8"].process is None
+
+
+def test_the_time_of_a_kill_comes_back_also_from_a_file_of_an_earlier_version(tmp_path: Path) -> None:
+    path = tmp_path / "arbiter.sqlite"
+    assert QUARANTINED.quarantine is not None
+    late = replace(QUARANTINED, quarantine=replace(QUARANTINED.quarantine, kill_at=107.0))
+    save(path, Save(lease=late))
+    leases, _ = load(path)
+    quarantine = leases[late.lease_id].quarantine
+    assert quarantine is not None
+    # It was to be killed at 2,007 of the wall clock; it is 2,100 now.
+    assert quarantine.kill_at == 1_007.0
+    with sqlite3.connect(path) as connection:
+        connection.execute("ALTER TABLE lease DROP COLUMN kill_at")
+    connection.close()
+    assert load(path)[0][late.lease_id].quarantine == replace(quarantine, kill_at=None)
+    save(path, Save(lease=late))
+    assert load(path)[0][late.lease_id].quarantine == quarantine
 
 
 def test_tokens_outlive_their_leases_and_never_fall(tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_2_6_a_tenant_may_begin_a_bounded_batch_of_turns_while_others_wait() -> 
     scene = Scene().hold(1, "video", 60)
     scene.do(events.Busy(stream=1, job_id="v1", waiting_jobs=5)).acquire(2, "image", 50)
     assert scene.sent(1) == []
-    assert scene.sent(2) == [effects.Queued(position=1, reason="video is busy on job v1")]
+    assert [(one.position, one.reason) for one in scene.queued(2)] == [(1, "video is busy on job v1")]
     assert scene.do(events.Busy(stream=1, job_id="v2", waiting_jobs=4)).sent(1) == []
     assert scene.do(events.Busy(stream=1, job_id="v2", waiting_jobs=5)).sent(1) == [], "the same turn"
     asked = scene.do(events.Busy(stream=1, job_id="v3", waiting_jobs=3)).sent(1)
@@ -118,7 +118,7 @@ def test_2_7_a_release_is_free_at_once_where_only_holders_measure() -> None:
 def test_2_7_a_release_waits_for_the_driver_where_there_is_one() -> None:
     scene = Scene().with_driver().hold(1, "video", 60, pid=1).acquire(2, "image", 50).do(events.Release(stream=1), 1.0)
     assert scene.lease("video").phase is Phase.QUARANTINED
-    assert scene.sent(2) == [effects.Queued(position=1, reason="memory of a:0 is on its way back")]
+    assert scene.sent(2) == [effects.Queued(position=1, reason="memory of a:0 is on its way back", eta_s=0.0)]
 
 
 # 3: something is gone
@@ -128,7 +128,7 @@ def test_3_1_a_waiter_that_goes_is_removed() -> None:
     scene = Scene().hold(1, "video", 60).acquire(2, "image", 50).acquire(3, "sam", 50)
     scene.do(events.StreamEnded(stream=2))
     assert list(scene.state.waiters) == [3]
-    assert effects.Queued(position=1, reason="video is busy on job job of video") in scene.sent(3)
+    assert [(one.position, one.reason) for one in scene.queued(3)] == [(1, "video is busy on job job of video")]
 
 
 def test_3_2_a_grant_to_a_waiter_that_has_gone_is_taken_back() -> None:

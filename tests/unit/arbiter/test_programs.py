@@ -50,7 +50,7 @@ def test_7_4_a_program_is_asked_once_and_again_when_its_time_is_over() -> None:
     scene = beside(Scene(), 50).acquire(1, "video", 90)
     assert evicted(scene) == ["ollama"]
     assert scene.decided() == ["evict_requested"]
-    assert scene.sent(1) == [effects.Queued(position=1, reason="memory of ollama is on its way back")]
+    assert [(one.position, one.reason) for one in scene.queued(1)] == [(1, "memory of ollama is on its way back")]
     assert evicted(beside(scene, 50, at=59.0)) == []
     assert next_change(scene.state, 59.0) == 60.0
     assert evicted(scene.do(events.Tick(), 60.0)) == ["ollama"]
@@ -61,7 +61,7 @@ def test_7_4_a_program_is_asked_once_and_again_when_its_time_is_over() -> None:
 def test_7_4_a_program_that_holds_the_reserve_only_is_left_alone() -> None:
     scene = beside(Scene(), 10).hold(1, "video", 60).acquire(2, "image", 60)
     assert evicted(scene) == []
-    assert scene.sent(2) == [effects.Queued(position=1, reason="video is busy on job job of video")]
+    assert [(one.position, one.reason) for one in scene.queued(2)] == [(1, "video is busy on job job of video")]
 
 
 @pytest.mark.parametrize(("busy", "asked"), [(False, "ollama"), (True, "video")])

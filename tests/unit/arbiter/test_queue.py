@@ -82,6 +82,15 @@ def test_7_2_another_device_serves_who_does_not_fit_on_the_first() -> None:
     assert scene.lease("image").fencing_token == 1, "tokens rise per device"
 
 
+def test_7_2_nobody_waits_for_memory_that_is_free_on_another_device() -> None:
+    scene = Scene()
+    scene.state = replace(
+        scene.state, devices={**scene.state.devices, "a:1": Device(id="a:1", name="", total=50, reserve=0)}
+    )
+    scene.hold(1, "video", 80, idle=True).do(events.ReclaimIdle(device="a:0", bytes=0)).acquire(2, "image", 50)
+    assert scene.lease("image").device == "a:1"
+
+
 def test_7_3_a_small_request_passes_only_if_it_takes_nothing_from_an_earlier_one() -> None:
     scene = Scene().hold(1, "video", 70, idle=True).do(events.ReclaimIdle(device=None, bytes=0))
     scene.acquire(2, "image", 80)

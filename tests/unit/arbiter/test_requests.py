@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import pytest
 from milimo_arbiter import effects, events
@@ -15,9 +16,14 @@ from milimo_arbiter.state import (
     ProcessIdentity,
     Request,
     State,
+    restored,
 )
+from milimo_arbiter.store import LeaseStore
 
 from .scene import POLICY, Scene, process, request, restart, resume
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # 0: time goes first
 
@@ -92,6 +98,24 @@ def test_0_4_a_late_holder_that_does_not_release_either_is_killed_once() -> None
     assert killed(scene.do(events.Tick(), 30.0)) == []
     assert scene.tenants() == {"video"}, "its memory counts until it is gone"
     assert scene.do(events.ProcessGone(process=process(1))).tenants() == {"image"}
+
+
+def test_0_4_a_kill_survives_the_restart_of_the_arbiter(tmp_path: Path) -> None:
+    scene, store = late_holder(5.0), LeaseStore(tmp_path / "arbiter.sqlite")
+    store.load(now=10.0, wall=1_010.0, boot_id="boot")
+    store.apply([one for one in scene.done if isinstance(one, effects.Change)], now=10.0, wall=1_010.0)
+    store.close()
+    for _ in range(2):
+        # An arbiter that died before it could kill leaves it to the next one.
+        store = LeaseStore(tmp_path / "arbiter.sqlite")
+        record = store.load(now=3.0, wall=1_013.0, boot_id="boot")
+        next_one = Scene(state=restored(scene.state.policy, scene.state.devices, record.leases, record.tokens, 3.0))
+        assert next_change(next_one.state, 3.0) == 5.0
+        assert killed(next_one.do(events.Tick(), 4.9)) == []
+        assert killed(next_one.do(events.Tick(), 5.0)) == [process(1)]
+        assert killed(next_one.do(events.Tick(), 6.0)) == []
+        store.apply([one for one in next_one.done if isinstance(one, effects.Change)], now=6.0, wall=1_016.0)
+        store.close()
 
 
 @pytest.mark.parametrize("kill_after_s", [None, 5.0])
@@ -185,6 +209,15 @@ def test_1_6_a_token_belongs_to_its_tenant_and_process(tenant: str, pid: int) ->
     assert scene.state == before
 
 
+@pytest.mark.parametrize(("tenant", "pid"), [("sam", 2), ("image", 3)])
+def test_1_6_the_token_of_a_request_that_waits_belongs_to_it(tenant: str, pid: int) -> None:
+    scene = Scene().hold(1, "video", 60, pid=1).acquire(2, "image", 50, pid=2)
+    before = scene.state
+    scene.acquire(3, tenant, 5, pid=pid, resume_token="token of image")
+    assert scene.refused() == [effects.Refusal.RESUME_TOKEN_FOREIGN]
+    assert scene.state == before
+
+
 def test_1_7_a_lost_lease_stays_lost_but_can_be_released() -> None:
     scene = Scene().hold(1, "video", 60, pid=1).do(events.StreamEnded(stream=1)).do(events.Tick(), 12.0)
     scene.do(resume("video", 2, 1), 13.0)
@@ -218,7 +251,7 @@ def test_1_9_a_repeated_request_does_not_revive_what_was_lost_meanwhile() -> Non
 def test_1_10_a_repeated_request_keeps_its_place() -> None:
     scene = Scene().hold(1, "video", 60).acquire(2, "image", 50, at=1.0).acquire(3, "sam", 50, at=2.0)
     scene.acquire(4, "image", 50, at=3.0)
-    assert scene.sent(4) == [effects.Queued(position=1, reason="video is busy on job job of video")]
+    assert scene.sent(4) == [effects.Queued(position=1, reason="video is busy on job job of video", eta_s=118.0)]
     assert scene.closed() == [2]
     assert [(one.stream, one.since) for one in in_order(scene.state)] == [(4, 1.0), (3, 2.0)]
 

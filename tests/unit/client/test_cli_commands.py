@@ -125,8 +125,8 @@ def test_memory(milimo: Callable[..., Any]) -> None:
     assert "1\timage" in done.stdout
     assert "3.0 MiB\t2.0 MiB\t1.0 MiB" in done.stdout
     assert "parked weights: 1.0 MiB of 4.0 MiB host memory" in done.stdout
-    assert "lease-0\tvideo\tbf16\tcpu:0\t1.0 MiB\t?\t0 bytes\tbusy\tj\t0" in done.stdout
-    assert "1.0 MiB\t1 min 30 s\tvideo is busy" in done.stdout
+    assert "lease-0\tvideo\tbf16\tcpu:0\t1.0 MiB\t?\t–\tbusy\tj\t" in done.stdout
+    assert "1.0 MiB\t?\t1 min 30 s\tvideo is busy" in done.stdout
     assert "ollama\tcpu:0\t?\tit does not answer" in done.stdout
     assert [f"number {number}" in done.stdout for number in (16, 17, 19)] == [False, True, True]
     assert "number" not in milimo("gpu", "status", "--decisions", 0).stdout

@@ -139,6 +139,8 @@ def test_a_folder_for_the_results(milimo: Callable[..., Any]) -> None:
         (("video", "generate", "a boat", "--image", "boat.png@last"), "no frame"),
         (("image", "inpaint", "a.png", "a boat"), "give one of"),
         (("image", "inpaint", "a.png", "a boat", "--text", "x", "--mask", "m.png"), "give one of"),
+        (("image", "inpaint", "a.png", "a boat", "--outpaint", "1,2,3"), "left,top,right,bottom"),
+        (("image", "inpaint", "a.png", "a boat", "--outpaint", "1,2,3,-4"), "left,top,right,bottom"),
         (("segment", "a.png"), "give either"),
         (("segment", "a.png", "--text", "x", "--point", "1,2"), "give either"),
         (("segment", "a.png", "--point", "1"), "x,y"),
@@ -172,6 +174,39 @@ def test_inpainting_by_clicks(milimo: Callable[..., Any], studio: Studio) -> Non
     ]
     assert inpaint.mask_prompt.boxes[0].y1 == 40
     assert inpaint.strength == 0.5
+
+
+def test_a_larger_canvas_with_references_and_guidance(milimo: Callable[..., Any], studio: Studio) -> None:
+    for name in ("boat.png", "style.png"):
+        Path(name).write_bytes(PNG)
+    options = ["--outpaint", "10,0,20,5", "--padding", "16", "--cfg", "3", "--negative-prompt", "grey"]
+    done = milimo("image", "inpaint", "boat.png", "a ship", *options, "--reference", "style.png", "--out", "ship.png")
+    assert done.exit_code == 0, done.output
+    inpaint = studio.requests["SubmitInpaint"][0].inpaint
+    assert inpaint.WhichOneof("mask") is None
+    grown = inpaint.outpaint
+    assert (grown.left, grown.top, grown.right, grown.bottom) == (10, 0, 20, 5)
+    assert (inpaint.crop_padding, inpaint.enable_true_cfg, inpaint.cfg_scale) == (16, True, 3)
+    assert inpaint.negative_prompt == "grey"
+    assert len(inpaint.reference_asset_ids) == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "mode", "enable_ae"),
+    [
+        ([], image_pb2.REFERENCE_MODE_UNSPECIFIED, None),
+        (["--reference-mode", "ip-adapter", "--diffusers-ae"], image_pb2.REFERENCE_MODE_IP_ADAPTER, False),
+        (["--reference-mode", "both", "--native-ae"], image_pb2.REFERENCE_MODE_BOTH, True),
+    ],
+)
+def test_how_references_act(
+    milimo: Callable[..., Any], studio: Studio, options: list[str], mode: int, enable_ae: bool | None
+) -> None:
+    done = milimo("image", "generate", "a ship", *options, "--out", "ship.png")
+    assert done.exit_code == 0, done.output
+    image = studio.requests["SubmitImage"][0].image
+    assert image.reference_mode == mode
+    assert (image.enable_ae if image.HasField("enable_ae") else None) == enable_ae
 
 
 def test_a_mask_by_clicks(milimo: Callable[..., Any], studio: Studio) -> None:

@@ -113,7 +113,7 @@ class AssetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def DeleteAsset(self, request, context):
-        """Removes the file and its thumbnail. Errors: NOT_FOUND.
+        """Removes the file and its thumbnail. Errors: NOT_FOUND, FAILED_PRECONDITION (an element shows it: ASSET_IN_USE).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -52,7 +52,7 @@ class AssetServiceStub:
     UpdateAsset: _grpc.UnaryUnaryMultiCallable[_assets_pb2.UpdateAssetRequest, _assets_pb2.UpdateAssetResponse]
     """Changes the name. Errors: NOT_FOUND, INVALID_ARGUMENT (a field that cannot be changed)."""
     DeleteAsset: _grpc.UnaryUnaryMultiCallable[_assets_pb2.DeleteAssetRequest, _assets_pb2.DeleteAssetResponse]
-    """Removes the file and its thumbnail. Errors: NOT_FOUND."""
+    """Removes the file and its thumbnail. Errors: NOT_FOUND, FAILED_PRECONDITION (an element shows it: ASSET_IN_USE)."""
 
 @_typing.type_check_only
 class AssetServiceAsyncStub(AssetServiceStub):
@@ -77,7 +77,7 @@ class AssetServiceAsyncStub(AssetServiceStub):
     UpdateAsset: _aio.UnaryUnaryMultiCallable[_assets_pb2.UpdateAssetRequest, _assets_pb2.UpdateAssetResponse]  # type: ignore[assignment]
     """Changes the name. Errors: NOT_FOUND, INVALID_ARGUMENT (a field that cannot be changed)."""
     DeleteAsset: _aio.UnaryUnaryMultiCallable[_assets_pb2.DeleteAssetRequest, _assets_pb2.DeleteAssetResponse]  # type: ignore[assignment]
-    """Removes the file and its thumbnail. Errors: NOT_FOUND."""
+    """Removes the file and its thumbnail. Errors: NOT_FOUND, FAILED_PRECONDITION (an element shows it: ASSET_IN_USE)."""
 
 class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
     """Media: what was uploaded and what was generated. Addressed by id; a client never names a path of the server."""
@@ -135,6 +135,6 @@ class AssetServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _assets_pb2.DeleteAssetRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_assets_pb2.DeleteAssetResponse, _abc.Awaitable[_assets_pb2.DeleteAssetResponse]]:
-        """Removes the file and its thumbnail. Errors: NOT_FOUND."""
+        """Removes the file and its thumbnail. Errors: NOT_FOUND, FAILED_PRECONDITION (an element shows it: ASSET_IN_USE)."""
 
 def add_AssetServiceServicer_to_server(servicer: AssetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

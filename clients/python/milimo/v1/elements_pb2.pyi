@@ -62,9 +62,11 @@ class Element(_message.Message):
     name: _builtins.str
     type: Global___ElementType.ValueType
     trigger_word: _builtins.str
-    """How a prompt names it. Default: "@" and the name without spaces."""
+    """How a prompt names it, without white space; in a project only one element has it, whatever the case. Default: "@" and the
+    name without spaces.
+    """
     description: _builtins.str
-    """What it looks like; takes the trigger's place in prompts."""
+    """What it looks like: in a prompt the trigger becomes the name, and where it stands first the description in brackets."""
     @_builtins.property
     def image_asset_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Image assets that show it, the best first."""

@@ -78,7 +78,8 @@ class ElementServiceServicer:
     """
 
     def CreateElement(self, request, context):
-        """Errors: NOT_FOUND (project, image asset).
+        """Name and type are required. Errors: NOT_FOUND (project, image asset, LoRA), INVALID_ARGUMENT (an asset that is no image),
+        ALREADY_EXISTS (another element of the project has the trigger word: TRIGGER_TAKEN).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -99,7 +100,8 @@ class ElementServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpdateElement(self, request, context):
-        """Changes the fields that the mask names; without a mask, those that the request sets. Errors: NOT_FOUND.
+        """Changes the fields that the mask names; without a mask, those that the request sets.
+        Errors: as CreateElement.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -113,7 +115,8 @@ class ElementServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GenerateElementVisual(self, request, context):
-        """Makes a character sheet, a location or an object picture, and adds it to the element's images.
+        """Makes a character sheet, a location or an object picture, and adds it to the element's images when the job has succeeded.
+        Errors: NOT_FOUND, FAILED_PRECONDITION (it has 100 images: ELEMENT_FULL), and those of ImageService.GenerateImage.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,17 +35,23 @@ class ElementServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> ElementServiceAsyncStub: ...
     CreateElement: _grpc.UnaryUnaryMultiCallable[_elements_pb2.CreateElementRequest, _elements_pb2.CreateElementResponse]
-    """Errors: NOT_FOUND (project, image asset)."""
+    """Name and type are required. Errors: NOT_FOUND (project, image asset, LoRA), INVALID_ARGUMENT (an asset that is no image),
+    ALREADY_EXISTS (another element of the project has the trigger word: TRIGGER_TAKEN).
+    """
     GetElement: _grpc.UnaryUnaryMultiCallable[_elements_pb2.GetElementRequest, _elements_pb2.GetElementResponse]
     """Errors: NOT_FOUND."""
     ListElements: _grpc.UnaryUnaryMultiCallable[_elements_pb2.ListElementsRequest, _elements_pb2.ListElementsResponse]
     """The elements of a project, oldest first. Errors: NOT_FOUND."""
     UpdateElement: _grpc.UnaryUnaryMultiCallable[_elements_pb2.UpdateElementRequest, _elements_pb2.UpdateElementResponse]
-    """Changes the fields that the mask names; without a mask, those that the request sets. Errors: NOT_FOUND."""
+    """Changes the fields that the mask names; without a mask, those that the request sets.
+    Errors: as CreateElement.
+    """
     DeleteElement: _grpc.UnaryUnaryMultiCallable[_elements_pb2.DeleteElementRequest, _elements_pb2.DeleteElementResponse]
     """Deletes the element; its images stay as assets. Errors: NOT_FOUND."""
     GenerateElementVisual: _grpc.UnaryStreamMultiCallable[_elements_pb2.GenerateElementVisualRequest, _jobs_pb2.JobEvent]
-    """Makes a character sheet, a location or an object picture, and adds it to the element's images."""
+    """Makes a character sheet, a location or an object picture, and adds it to the element's images when the job has succeeded.
+    Errors: NOT_FOUND, FAILED_PRECONDITION (it has 100 images: ELEMENT_FULL), and those of ImageService.GenerateImage.
+    """
     SubmitElementVisual: _grpc.UnaryUnaryMultiCallable[_elements_pb2.SubmitElementVisualRequest, _elements_pb2.SubmitElementVisualResponse]
     """The same, and answers at once with the job."""
 
@@ -55,17 +61,23 @@ class ElementServiceAsyncStub(ElementServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     CreateElement: _aio.UnaryUnaryMultiCallable[_elements_pb2.CreateElementRequest, _elements_pb2.CreateElementResponse]  # type: ignore[assignment]
-    """Errors: NOT_FOUND (project, image asset)."""
+    """Name and type are required. Errors: NOT_FOUND (project, image asset, LoRA), INVALID_ARGUMENT (an asset that is no image),
+    ALREADY_EXISTS (another element of the project has the trigger word: TRIGGER_TAKEN).
+    """
     GetElement: _aio.UnaryUnaryMultiCallable[_elements_pb2.GetElementRequest, _elements_pb2.GetElementResponse]  # type: ignore[assignment]
     """Errors: NOT_FOUND."""
     ListElements: _aio.UnaryUnaryMultiCallable[_elements_pb2.ListElementsRequest, _elements_pb2.ListElementsResponse]  # type: ignore[assignment]
     """The elements of a project, oldest first. Errors: NOT_FOUND."""
     UpdateElement: _aio.UnaryUnaryMultiCallable[_elements_pb2.UpdateElementRequest, _elements_pb2.UpdateElementResponse]  # type: ignore[assignment]
-    """Changes the fields that the mask names; without a mask, those that the request sets. Errors: NOT_FOUND."""
+    """Changes the fields that the mask names; without a mask, those that the request sets.
+    Errors: as CreateElement.
+    """
     DeleteElement: _aio.UnaryUnaryMultiCallable[_elements_pb2.DeleteElementRequest, _elements_pb2.DeleteElementResponse]  # type: ignore[assignment]
     """Deletes the element; its images stay as assets. Errors: NOT_FOUND."""
     GenerateElementVisual: _aio.UnaryStreamMultiCallable[_elements_pb2.GenerateElementVisualRequest, _jobs_pb2.JobEvent]  # type: ignore[assignment]
-    """Makes a character sheet, a location or an object picture, and adds it to the element's images."""
+    """Makes a character sheet, a location or an object picture, and adds it to the element's images when the job has succeeded.
+    Errors: NOT_FOUND, FAILED_PRECONDITION (it has 100 images: ELEMENT_FULL), and those of ImageService.GenerateImage.
+    """
     SubmitElementVisual: _aio.UnaryUnaryMultiCallable[_elements_pb2.SubmitElementVisualRequest, _elements_pb2.SubmitElementVisualResponse]  # type: ignore[assignment]
     """The same, and answers at once with the job."""
 
@@ -78,7 +90,9 @@ class ElementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _elements_pb2.CreateElementRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_elements_pb2.CreateElementResponse, _abc.Awaitable[_elements_pb2.CreateElementResponse]]:
-        """Errors: NOT_FOUND (project, image asset)."""
+        """Name and type are required. Errors: NOT_FOUND (project, image asset, LoRA), INVALID_ARGUMENT (an asset that is no image),
+        ALREADY_EXISTS (another element of the project has the trigger word: TRIGGER_TAKEN).
+        """
 
     @_abc_1.abstractmethod
     def GetElement(
@@ -102,7 +116,9 @@ class ElementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _elements_pb2.UpdateElementRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_elements_pb2.UpdateElementResponse, _abc.Awaitable[_elements_pb2.UpdateElementResponse]]:
-        """Changes the fields that the mask names; without a mask, those that the request sets. Errors: NOT_FOUND."""
+        """Changes the fields that the mask names; without a mask, those that the request sets.
+        Errors: as CreateElement.
+        """
 
     @_abc_1.abstractmethod
     def DeleteElement(
@@ -118,7 +134,9 @@ class ElementServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _elements_pb2.GenerateElementVisualRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_jobs_pb2.JobEvent], _abc.AsyncIterator[_jobs_pb2.JobEvent]]:
-        """Makes a character sheet, a location or an object picture, and adds it to the element's images."""
+        """Makes a character sheet, a location or an object picture, and adds it to the element's images when the job has succeeded.
+        Errors: NOT_FOUND, FAILED_PRECONDITION (it has 100 images: ELEMENT_FULL), and those of ImageService.GenerateImage.
+        """
 
     @_abc_1.abstractmethod
     def SubmitElementVisual(

@@ -90,6 +90,7 @@ class ImageParameters(_message.Message):
     ENHANCE_PROMPT_FIELD_NUMBER: _builtins.int
     FORMAT_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    ELEMENT_ID_FIELD_NUMBER: _builtins.int
     prompt: _builtins.str
     """1 to 10,000 characters."""
     negative_prompt: _builtins.str
@@ -117,13 +118,17 @@ class ImageParameters(_message.Message):
     """Lets the prompt provider enrich the prompt. Default: true when a provider is set."""
     format: Global___ImageFormat.ValueType
     priority: _common_pb2.Priority.ValueType
+    element_id: _builtins.str
+    """The element that the images are of: they are added to its images when the job has succeeded."""
     @_builtins.property
     def reference_asset_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Image assets to take subjects and style from, at most 10."""
 
     @_builtins.property
     def element_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Elements of the project whose images are references too."""
+        """Elements of the project that the images show. Their images are references too, and those that the prompt does not
+        name are added to it. Elements that the prompt names, by trigger or name, need not be given.
+        """
 
     def __init__(
         self,
@@ -145,10 +150,11 @@ class ImageParameters(_message.Message):
         enhance_prompt: _builtins.bool | None = ...,
         format: Global___ImageFormat.ValueType = ...,
         priority: _common_pb2.Priority.ValueType = ...,
+        element_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cfg_scale", b"_cfg_scale", "_count", b"_count", "_enable_ae", b"_enable_ae", "_enhance_prompt", b"_enhance_prompt", "_guidance", b"_guidance", "_height", b"_height", "_seed", b"_seed", "_steps", b"_steps", "_width", b"_width", "cfg_scale", b"cfg_scale", "count", b"count", "enable_ae", b"enable_ae", "enhance_prompt", b"enhance_prompt", "guidance", b"guidance", "height", b"height", "seed", b"seed", "steps", b"steps", "width", b"width"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cfg_scale", b"_cfg_scale", "_count", b"_count", "_enable_ae", b"_enable_ae", "_enhance_prompt", b"_enhance_prompt", "_guidance", b"_guidance", "_height", b"_height", "_seed", b"_seed", "_steps", b"_steps", "_width", b"_width", "cfg_scale", b"cfg_scale", "count", b"count", "element_ids", b"element_ids", "enable_ae", b"enable_ae", "enable_true_cfg", b"enable_true_cfg", "enhance_prompt", b"enhance_prompt", "format", b"format", "guidance", b"guidance", "height", b"height", "negative_prompt", b"negative_prompt", "priority", b"priority", "prompt", b"prompt", "reference_asset_ids", b"reference_asset_ids", "reference_mode", b"reference_mode", "seed", b"seed", "steps", b"steps", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cfg_scale", b"_cfg_scale", "_count", b"_count", "_enable_ae", b"_enable_ae", "_enhance_prompt", b"_enhance_prompt", "_guidance", b"_guidance", "_height", b"_height", "_seed", b"_seed", "_steps", b"_steps", "_width", b"_width", "cfg_scale", b"cfg_scale", "count", b"count", "element_id", b"element_id", "element_ids", b"element_ids", "enable_ae", b"enable_ae", "enable_true_cfg", b"enable_true_cfg", "enhance_prompt", b"enhance_prompt", "format", b"format", "guidance", b"guidance", "height", b"height", "negative_prompt", b"negative_prompt", "priority", b"priority", "prompt", b"prompt", "reference_asset_ids", b"reference_asset_ids", "reference_mode", b"reference_mode", "seed", b"seed", "steps", b"steps", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cfg_scale: _TypeAlias = _typing.Literal["cfg_scale"]  # noqa: Y015
     _WhichOneofArgType__cfg_scale: _TypeAlias = _typing.Literal["_cfg_scale", b"_cfg_scale"]  # noqa: Y015
@@ -295,7 +301,9 @@ class InpaintParameters(_message.Message):
     mask_asset_id: _builtins.str
     """A mask asset; white is repainted."""
     mask_text: _builtins.str
-    """Everything that this text finds."""
+    """Everything that this text finds. When it finds nothing, or clicks select nothing, the job fails with INVALID_ARGUMENT
+    (NOTHING_FOUND).
+    """
     prompt: _builtins.str
     """1 to 10,000 characters: what the masked part should show."""
     negative_prompt: _builtins.str
@@ -391,14 +399,20 @@ Global___InpaintParameters: _TypeAlias = InpaintParameters  # noqa: Y015
 
 @_typing.final
 class MaskPrompt(_message.Message):
+    """Points on or off an object, with a box around it or without; or several boxes, an object in each."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     POINTS_FIELD_NUMBER: _builtins.int
     BOXES_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def points(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Point]: ...
+    def points(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Point]:
+        """At most 1,000."""
+
     @_builtins.property
-    def boxes(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Box]: ...
+    def boxes(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Box]:
+        """At most 100; with points, one."""
+
     def __init__(
         self,
         *,
@@ -415,6 +429,8 @@ Global___MaskPrompt: _TypeAlias = MaskPrompt  # noqa: Y015
 
 @_typing.final
 class Outpaint(_message.Message):
+    """Pixels on each side, 0 to 4,096. The larger canvas has at most 8,192 a side and 64 megapixels."""
+
     DESCRIPTOR: _descriptor.Descriptor
 
     LEFT_FIELD_NUMBER: _builtins.int

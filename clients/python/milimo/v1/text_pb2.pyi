@@ -74,12 +74,13 @@ class GenerateTextRequest(_message.Message):
     TOP_P_FIELD_NUMBER: _builtins.int
     SEED_FIELD_NUMBER: _builtins.int
     max_new_tokens: _builtins.int
-    """Default 512."""
+    """The text and, with a schema, its end have room in them. Default 512 (a setting)."""
     temperature: _builtins.float
-    """Default 0.7; 0 is greedy."""
+    """Default 0.7 (a setting); 0 is greedy."""
     top_p: _builtins.float
-    """Default 0.9."""
+    """Default 0.9 (a setting)."""
     seed: _builtins.int
+    """Default: random."""
     @_builtins.property
     def messages(self) -> _containers.RepeatedCompositeFieldContainer[Global___ChatMessage]: ...
     @_builtins.property
@@ -88,7 +89,9 @@ class GenerateTextRequest(_message.Message):
 
     @_builtins.property
     def json_schema(self) -> _struct_pb2.Struct:
-        """The answer parses and fits this JSON schema."""
+        """The answer parses and fits this JSON schema. A schema with keywords that cannot be guaranteed (such as `not`, `if`,
+        `uniqueItems`) is refused. Properties are written in the order of `required`, then the others by name.
+        """
 
     def __init__(
         self,
@@ -136,7 +139,7 @@ class GenerateTextResponse(_message.Message):
     prompt_tokens: _builtins.int
     new_tokens: _builtins.int
     truncated: _builtins.bool
-    """Whether `max_new_tokens` ended it."""
+    """Whether `max_new_tokens` ended it. JSON was then cut back and ended where it fits the schema."""
     def __init__(
         self,
         *,

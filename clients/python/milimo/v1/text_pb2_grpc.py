@@ -47,7 +47,13 @@ class TextGenerationServiceServicer:
     """
 
     def GenerateText(self, request, context):
-        """Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (MODEL_MISSING).
+        """Answers a chat: a system message first, if any, then user and assistant in turns, the user last.
+
+        It waits for videos in the making. Cancelling the call frees the model within one token. The same request with the
+        same seed gets the same text on the same machine.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (MODEL_MISSING), RESOURCE_EXHAUSTED (QUEUE_FULL),
+        UNAVAILABLE (LEASE_LOST).
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,7 +34,14 @@ class TextGenerationServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> TextGenerationServiceAsyncStub: ...
     GenerateText: _grpc.UnaryUnaryMultiCallable[_text_pb2.GenerateTextRequest, _text_pb2.GenerateTextResponse]
-    """Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (MODEL_MISSING)."""
+    """Answers a chat: a system message first, if any, then user and assistant in turns, the user last.
+
+    It waits for videos in the making. Cancelling the call frees the model within one token. The same request with the
+    same seed gets the same text on the same machine.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (MODEL_MISSING), RESOURCE_EXHAUSTED (QUEUE_FULL),
+    UNAVAILABLE (LEASE_LOST).
+    """
 
 @_typing.type_check_only
 class TextGenerationServiceAsyncStub(TextGenerationServiceStub):
@@ -42,7 +49,14 @@ class TextGenerationServiceAsyncStub(TextGenerationServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     GenerateText: _aio.UnaryUnaryMultiCallable[_text_pb2.GenerateTextRequest, _text_pb2.GenerateTextResponse]  # type: ignore[assignment]
-    """Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (MODEL_MISSING)."""
+    """Answers a chat: a system message first, if any, then user and assistant in turns, the user last.
+
+    It waits for videos in the making. Cancelling the call frees the model within one token. The same request with the
+    same seed gets the same text on the same machine.
+
+    Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (MODEL_MISSING), RESOURCE_EXHAUSTED (QUEUE_FULL),
+    UNAVAILABLE (LEASE_LOST).
+    """
 
 class TextGenerationServiceServicer(metaclass=_abc_1.ABCMeta):
     """Text from the video model's own text encoder (Gemma 3). Internal: the gateway does not route it."""
@@ -53,6 +67,13 @@ class TextGenerationServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _text_pb2.GenerateTextRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_text_pb2.GenerateTextResponse, _abc.Awaitable[_text_pb2.GenerateTextResponse]]:
-        """Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (MODEL_MISSING)."""
+        """Answers a chat: a system message first, if any, then user and assistant in turns, the user last.
+
+        It waits for videos in the making. Cancelling the call frees the model within one token. The same request with the
+        same seed gets the same text on the same machine.
+
+        Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (MODEL_MISSING), RESOURCE_EXHAUSTED (QUEUE_FULL),
+        UNAVAILABLE (LEASE_LOST).
+        """
 
 def add_TextGenerationServiceServicer_to_server(servicer: TextGenerationServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

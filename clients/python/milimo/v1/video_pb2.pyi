@@ -77,7 +77,7 @@ Global___ChunkHandoff: _TypeAlias = ChunkHandoff  # noqa: Y015
 
 @_typing.final
 class VideoCondition(_message.Message):
-    """A picture or a video that the result should show at some frame."""
+    """A picture or a video that the result should show from some frame on."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -166,7 +166,9 @@ class VideoParameters(_message.Message):
     match_statistics: _builtins.bool
     """Matches colour statistics of each chunk to the first, against drift."""
     extend_asset_id: _builtins.str
-    """Continues this video asset: its tail is the start."""
+    """Continues this video asset: its last frames are what the model goes on from, and the result is the `num_frames` new
+    ones that follow. Size and frame rate default to the asset's.
+    """
     priority: _common_pb2.Priority.ValueType
     shot_id: _builtins.str
     """The shot that the video is for; its status follows the job."""
@@ -184,7 +186,9 @@ class VideoParameters(_message.Message):
 
     @_builtins.property
     def retake(self) -> Global___Retake:
-        """Makes a span of an existing video anew."""
+        """Makes a span of an existing video anew; the result is the whole video. Its frames outside of the span are copied,
+        from keyframe to keyframe. Size, frame rate and `num_frames` are the asset's.
+        """
 
     def __init__(
         self,

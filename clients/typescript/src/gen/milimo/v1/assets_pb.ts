@@ -507,7 +507,7 @@ export const AssetService: GenService<{
     output: typeof UpdateAssetResponseSchema;
   },
   /**
-   * Removes the file and its thumbnail. Errors: NOT_FOUND.
+   * Removes the file and its thumbnail. Errors: NOT_FOUND, FAILED_PRECONDITION (an element shows it: ASSET_IN_USE).
    *
    * @generated from rpc milimo.v1.AssetService.DeleteAsset
    */

@@ -47,14 +47,15 @@ export type Element = Message<"milimo.v1.Element"> & {
   type: ElementType;
 
   /**
-   * How a prompt names it. Default: "@" and the name without spaces.
+   * How a prompt names it, without white space; in a project only one element has it, whatever the case. Default: "@" and the
+   * name without spaces.
    *
    * @generated from field: string trigger_word = 5;
    */
   triggerWord: string;
 
   /**
-   * What it looks like; takes the trigger's place in prompts.
+   * What it looks like: in a prompt the trigger becomes the name, and where it stands first the description in brackets.
    *
    * @generated from field: string description = 6;
    */
@@ -418,7 +419,8 @@ export const ElementTypeSchema: GenEnum<ElementType> = /*@__PURE__*/
  */
 export const ElementService: GenService<{
   /**
-   * Errors: NOT_FOUND (project, image asset).
+   * Name and type are required. Errors: NOT_FOUND (project, image asset, LoRA), INVALID_ARGUMENT (an asset that is no image),
+   * ALREADY_EXISTS (another element of the project has the trigger word: TRIGGER_TAKEN).
    *
    * @generated from rpc milimo.v1.ElementService.CreateElement
    */
@@ -448,7 +450,8 @@ export const ElementService: GenService<{
     output: typeof ListElementsResponseSchema;
   },
   /**
-   * Changes the fields that the mask names; without a mask, those that the request sets. Errors: NOT_FOUND.
+   * Changes the fields that the mask names; without a mask, those that the request sets.
+   * Errors: as CreateElement.
    *
    * @generated from rpc milimo.v1.ElementService.UpdateElement
    */
@@ -468,7 +471,8 @@ export const ElementService: GenService<{
     output: typeof DeleteElementResponseSchema;
   },
   /**
-   * Makes a character sheet, a location or an object picture, and adds it to the element's images.
+   * Makes a character sheet, a location or an object picture, and adds it to the element's images when the job has succeeded.
+   * Errors: NOT_FOUND, FAILED_PRECONDITION (it has 100 images: ELEMENT_FULL), and those of ImageService.GenerateImage.
    *
    * @generated from rpc milimo.v1.ElementService.GenerateElementVisual
    */

@@ -55,34 +55,37 @@ export type GenerateTextRequest = Message<"milimo.v1.GenerateTextRequest"> & {
   image?: ImageSource | undefined;
 
   /**
-   * The answer parses and fits this JSON schema.
+   * The answer parses and fits this JSON schema. A schema with keywords that cannot be guaranteed (such as `not`, `if`,
+   * `uniqueItems`) is refused. Properties are written in the order of `required`, then the others by name.
    *
    * @generated from field: google.protobuf.Struct json_schema = 3;
    */
   jsonSchema?: JsonObject | undefined;
 
   /**
-   * Default 512.
+   * The text and, with a schema, its end have room in them. Default 512 (a setting).
    *
    * @generated from field: optional int32 max_new_tokens = 4;
    */
   maxNewTokens?: number | undefined;
 
   /**
-   * Default 0.7; 0 is greedy.
+   * Default 0.7 (a setting); 0 is greedy.
    *
    * @generated from field: optional double temperature = 5;
    */
   temperature?: number | undefined;
 
   /**
-   * Default 0.9.
+   * Default 0.9 (a setting).
    *
    * @generated from field: optional double top_p = 6;
    */
   topP?: number | undefined;
 
   /**
+   * Default: random.
+   *
    * @generated from field: optional uint32 seed = 7;
    */
   seed?: number | undefined;
@@ -115,7 +118,7 @@ export type GenerateTextResponse = Message<"milimo.v1.GenerateTextResponse"> & {
   newTokens: number;
 
   /**
-   * Whether `max_new_tokens` ended it.
+   * Whether `max_new_tokens` ended it. JSON was then cut back and ended where it fits the schema.
    *
    * @generated from field: bool truncated = 4;
    */
@@ -167,7 +170,13 @@ export const ChatRoleSchema: GenEnum<ChatRole> = /*@__PURE__*/
  */
 export const TextGenerationService: GenService<{
   /**
-   * Errors: INVALID_ARGUMENT, FAILED_PRECONDITION (MODEL_MISSING).
+   * Answers a chat: a system message first, if any, then user and assistant in turns, the user last.
+   *
+   * It waits for videos in the making. Cancelling the call frees the model within one token. The same request with the
+   * same seed gets the same text on the same machine.
+   *
+   * Errors: INVALID_ARGUMENT, NOT_FOUND, FAILED_PRECONDITION (MODEL_MISSING), RESOURCE_EXHAUSTED (QUEUE_FULL),
+   * UNAVAILABLE (LEASE_LOST).
    *
    * @generated from rpc milimo.v1.TextGenerationService.GenerateText
    */

@@ -1,0 +1,129 @@
+"""Sentences about scenes, by a small grammar with varied wording. A caption says only what the scene shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from milimo_shapes.outlines import Shape
+from milimo_shapes.rendering import Canvas, path
+from milimo_shapes.scene import Backdrop, Colour, Motion, Size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from milimo_shapes.arrays import Floats
+    from milimo_shapes.scene import Background, Scene, Thing
+
+SHAPE_WORDS: Final[Mapping[Shape, Sequence[str]]] = {
+    Shape.CIRCLE: ("circle", "circle", "disc"),
+    Shape.SQUARE: ("square", "square", "box"),
+    Shape.TRIANGLE: ("triangle",),
+    Shape.STAR: ("star",),
+}
+SIZE_WORDS: Final[Mapping[Size, Sequence[str]]] = {
+    Size.SMALL: ("small", "small", "little"),
+    Size.LARGE: ("large", "large", "big"),
+}
+MOTION_WORDS: Final[Mapping[Motion, Sequence[str]]] = {
+    Motion.STILL: ("stands still", "does not move", "stays in place", "rests"),
+    Motion.LEFT: ("moves left", "moves to the left", "slides left", "drifts to the left"),
+    Motion.RIGHT: ("moves right", "moves to the right", "slides right", "drifts to the right"),
+    Motion.UP: ("moves up", "rises", "moves upwards", "floats up"),
+    Motion.DOWN: ("moves down", "falls", "moves downwards", "sinks down"),
+    Motion.GROWING: ("grows", "grows larger", "gets bigger", "expands"),
+    Motion.BOUNCING: ("bounces", "bounces up and down", "jumps up and down", "hops"),
+}
+BACKDROP_WORDS: Final[Mapping[Backdrop, Sequence[str]]] = {
+    Backdrop.BLACK: ("black",),
+    Backdrop.GRAY: ("gray", "gray", "grey"),
+    Backdrop.BROWN: ("brown",),
+    Backdrop.TEAL: ("teal",),
+}
+_PLAIN: Final = ("on a {0} background", "against a {0} background", "in front of a {0} background", "on {0}")
+_GRADED: Final = (
+    "on a background that fades from {0} to {1}",
+    "on a background fading from {0} to {1}",
+    "on a gradient from {0} to {1}",
+)
+_OPENINGS: Final = ("", "", "", "", "a video of ", "an animation of ")
+_PICTURE_OPENINGS: Final = ("", "", "", "", "a picture of ", "an image of ")
+# The part of captions that name the size, or that say of a resting object that it rests.
+_SIZED: Final = 0.7
+_RESTING: Final = 0.6
+# Lies beside or above: by more than it lies off in the other direction, at every time.
+_SECONDS: Final = 5.0
+
+
+def words() -> frozenset[str]:
+    """Every word that captions are made of, in lower case."""
+    parts: list[str] = [
+        "a",
+        "an",
+        "and",
+        "while",
+        "with",
+        "next to",
+        "to the left of",
+        "to the right of",
+        "above",
+        "below",
+    ]
+    for table in (SHAPE_WORDS, SIZE_WORDS, MOTION_WORDS, BACKDROP_WORDS):
+        for choices in table.values():
+            parts += choices
+    parts += [*Colour, *_PLAIN, *_GRADED, *_OPENINGS, *_PICTURE_OPENINGS]
+    return frozenset(word for part in parts for word in part.replace("{0}", "").replace("{1}", "").split())
+
+
+def caption_of(scene: Scene, random: np.random.Generator, *, aspect: float = 2.0, moving: bool = True) -> str:
+    """A sentence about the scene on canvases with that width ÷ height; without `moving`, about a picture of it."""
+    first = scene.things[0]
+    subject = _name(first, random)
+    verb = _pick(MOTION_WORDS[first.motion], random)
+    says_motion = moving and (first.motion is not Motion.STILL or random.random() < _RESTING)
+    ground = _ground(scene.background, random)
+    opening = _pick(_OPENINGS if moving else _PICTURE_OPENINGS, random)
+    if opening and says_motion:
+        verb = f"that {verb}"
+    clause = f"{subject} {verb}" if says_motion else subject
+    if len(scene.things) == 2:
+        relation = _relation(scene, aspect)
+        other = _name(scene.things[1], random)
+        clause += f" {relation} {other}" if random.random() < 0.75 else f", {relation} {other}"
+    text = f"{opening}{clause} {ground}" if opening or random.random() < 0.75 else f"{ground}, {clause}"
+    if random.random() < 0.3:
+        text = text[0].upper() + text[1:]
+    return text + ("." if random.random() < 0.3 else "")
+
+
+def _name(thing: Thing, random: np.random.Generator) -> str:
+    words = [str(thing.colour), _pick(SHAPE_WORDS[thing.shape], random)]
+    if random.random() < _SIZED and thing.motion is not Motion.GROWING:
+        words.insert(0, _pick(SIZE_WORDS[thing.size], random))
+    return f"a {' '.join(words)}"
+
+
+def _ground(background: Background, random: np.random.Generator) -> str:
+    start = _pick(BACKDROP_WORDS[background.start], random)
+    if background.end is None:
+        return _pick(_PLAIN, random).format(start)
+    return _pick(_GRADED, random).format(start, _pick(BACKDROP_WORDS[background.end], random))
+
+
+def _relation(scene: Scene, aspect: float) -> str:
+    """How the first object lies to the second, if that is so all the time; "next to" if it changes."""
+    canvas = Canvas(width=round(1000 * aspect), height=1000, frames=26, fps=25 / _SECONDS)
+    (first, _), (second, _) = (path(thing, canvas) for thing in scene.things)
+    offset: Floats = (first - second) / canvas.side
+    x, y = offset[:, 0], offset[:, 1]
+    if np.all(np.abs(x) > np.abs(y)):
+        return "to the left of" if np.all(x < 0) else "to the right of"
+    if np.all(np.abs(y) > np.abs(x)):
+        return "above" if np.all(y < 0) else "below"
+    return "next to"
+
+
+def _pick(choices: Sequence[str], random: np.random.Generator) -> str:
+    return choices[int(random.integers(len(choices)))]

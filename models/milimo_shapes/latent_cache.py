@@ -1,0 +1,178 @@
+"""Latents of drawn clips on the disk, so that the transformer's training need not encode.
+
+FOLDER/statistics.safetensors   mean and standard deviation per channel, of the autoencoder that made them
+FOLDER/KIND-000000.safetensors  a shard: clips `numbers`, their latents at half and full size, and of single frames
+
+Captions are not kept: a clip's scene follows from the cache's seed and the clip's number, and the words are chosen anew
+each time.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
+from milimo_shapes.rendering import Canvas, draw
+from milimo_shapes.sampling import random_scene
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from milimo_shapes.scene import Scene
+
+WIDTH: Final = 256
+HEIGHT: Final = 128
+FPS: Final = 25.0
+FRAMES: Final = 121
+# Frames of a clip that are encoded alone as well, to be keyframes.
+KEYFRAMES: Final = (0, 40, 80, 120)
+# The part of clips that begin at rest; others begin in the middle of the movement and are only ever continued.
+_FROM_START: Final = 0.75
+_LATEST_START: Final = 4.5
+_SHARD: Final = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """A kind of shard: how many frames, and whether at full size too."""
+
+    name: str
+    frames: int
+    has_full: bool
+
+
+STILLS: Final = Kind(name="stills", frames=1, has_full=True)
+CLIPS: Final = Kind(name="clips", frames=FRAMES, has_full=False)
+PAIRS: Final = Kind(name="pairs", frames=FRAMES, has_full=True)
+KINDS: Final = {kind.name: kind for kind in (STILLS, CLIPS, PAIRS)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """What a number stands for: a scene, and the time at which the clip begins."""
+
+    scene: Scene
+    start: float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Shard:
+    """Normalised latents by size ("half", "full"): [n, 32, F, h, w]; and of each keyframe.
+
+    `keyframes`: [n, 32, keyframes, h, w]; none for single pictures.
+    """
+
+    clips: tuple[Clip, ...]
+    latents: dict[str, torch.Tensor]
+    keyframes: dict[str, torch.Tensor]
+
+
+def clip_of(seed: int, kind: Kind, number: int) -> Clip:
+    """Clip `number` of that kind of the cache that `seed` makes."""
+    random = np.random.default_rng((seed, sorted(KINDS).index(kind.name), number))
+    scene = random_scene(random)
+    begins = kind.frames == 1 or random.random() < _FROM_START
+    late = float(random.uniform(0.0, _LATEST_START))
+    return Clip(scene=scene, start=late if kind.frames == 1 or not begins else 0.0)
+
+
+def write_cache(
+    folder: Path,
+    autoencoder: Any,
+    kind: Kind,
+    *,
+    seed: int,
+    clips: int,
+    seconds: float,
+    device: torch.device,
+    clock: Callable[[], float] = time.monotonic,
+) -> int:
+    """Encodes the first `clips` of that kind where `folder` lacks them, in shards, until the time is over.
+
+    Returns how many there are, all counted.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    statistics = {"mean": autoencoder.latents_mean.float().cpu(), "std": autoencoder.latents_std.float().cpu()}
+    save_file(statistics, folder / "statistics.safetensors")
+    began = clock()
+    for shard in range(clips // _SHARD):
+        path = folder / f"{kind.name}-{shard:06d}.safetensors"
+        if path.exists():
+            continue
+        if clock() - began > seconds:
+            return shard * _SHARD
+        tensors = _encode(autoencoder, kind, seed, range(shard * _SHARD, (shard + 1) * _SHARD), device)
+        partial = path.with_suffix(".partial")
+        save_file(tensors, partial, metadata={"seed": str(seed)})
+        partial.rename(path)
+    return clips // _SHARD * _SHARD
+
+
+class LatentCache:
+    """The shards of a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        """Raises `FileNotFoundError` when there is no cache."""
+        statistics = load_file(folder / "statistics.safetensors")
+        self.mean, self.std = statistics["mean"], statistics["std"]
+        self._paths = {name: sorted(folder.glob(f"{name}-*.safetensors")) for name in KINDS}
+
+    def size(self, kind: Kind) -> int:
+        """Number of shards of that kind."""
+        return len(self._paths[kind.name])
+
+    def shard(self, kind: Kind, index: int) -> Shard:
+        """A shard of that kind, normalised as the transformer sees latents. `index` counts around.
+
+        Raises `FileNotFoundError` when there are none.
+        """
+        paths = self._paths[kind.name]
+        if not paths:
+            raise FileNotFoundError(f"the cache has no {kind.name}")
+        path = paths[index % len(paths)]
+        with safe_open(path, framework="pt") as file:
+            seed = int(file.metadata()["seed"])
+        tensors = load_file(path)
+        numbers = tensors.pop("numbers").tolist()
+        normal = {name: self._normalise(tensor.float()) for name, tensor in tensors.items()}
+        return Shard(
+            clips=tuple(clip_of(seed, kind, number) for number in numbers),
+            latents={name: tensor for name, tensor in normal.items() if not name.startswith("key_")},
+            keyframes={name.removeprefix("key_"): tensor for name, tensor in normal.items() if name.startswith("key_")},
+        )
+
+    def restore(self, latents: torch.Tensor) -> torch.Tensor:
+        """Normalised latents [n, 32, F, h, w] as the encoder gave them."""
+        return latents * self.std.view(1, -1, 1, 1, 1) + self.mean.view(1, -1, 1, 1, 1)
+
+    def _normalise(self, latents: torch.Tensor) -> torch.Tensor:
+        return (latents - self.mean.view(1, -1, 1, 1, 1)) / self.std.view(1, -1, 1, 1, 1)
+
+
+@torch.no_grad()
+def _encode(autoencoder: Any, kind: Kind, seed: int, numbers: range, device: torch.device) -> dict[str, torch.Tensor]:
+    collected: dict[str, list[torch.Tensor]] = {}
+    for number in numbers:
+        clip = clip_of(seed, kind, number)
+        for size, divisor in (("half", 2), ("full", 1)) if kind.has_full else (("half", 2),):
+            canvas = Canvas(
+                width=WIDTH // divisor, height=HEIGHT // divisor, frames=kind.frames, fps=FPS, start=clip.start
+            )
+            frames = torch.from_numpy(draw(clip.scene, canvas).frames).to(device)
+            pixels = frames.permute(3, 0, 1, 2)[None].float() / 127.5 - 1.0
+            latents = autoencoder.encode(pixels).latent_dist.mode()[0]
+            collected.setdefault(size, []).append(latents)
+            if kind.frames > 1:
+                alone = pixels[0, :, list(KEYFRAMES)].transpose(0, 1)[:, :, None]
+                single = autoencoder.encode(alone).latent_dist.mode()[:, :, 0]
+                # [keyframes, C, h, w] → [C, keyframes, h, w], like latents.
+                collected.setdefault(f"key_{size}", []).append(single.transpose(0, 1))
+    tensors = {name: torch.stack(each).to("cpu", torch.float16).contiguous() for name, each in collected.items()}
+    return {**tensors, "numbers": torch.tensor(list(numbers))}

@@ -1,0 +1,94 @@
+"""Random scenes, without end, by seed."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from milimo_shapes.outlines import Shape, reach
+from milimo_shapes.rendering import Canvas, path
+from milimo_shapes.scene import Backdrop, Background, Colour, Motion, Scene, Size, Thing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+# Objects keep apart for that long, on the canvas that they are made for.
+_SECONDS: Final = 5.0
+_GAP: Final = 0.06  # between two objects, in shorter sides
+_PAIRS: Final = 0.3  # the part of scenes with two objects
+_GRADED: Final = 0.4  # the part of scenes with a graded background
+_ATTEMPTS: Final = 40
+
+
+def scene_of(seed: int, index: int, *, aspect: float = 2.0, motions: Sequence[Motion] = tuple(Motion)) -> Scene:
+    """Scene `index` of the endless row that `seed` begins, for canvases with that width ÷ height."""
+    return random_scene(np.random.default_rng((seed, index)), aspect=aspect, motions=motions)
+
+
+def random_scene(
+    random: np.random.Generator,
+    *,
+    aspect: float = 2.0,
+    motions: Sequence[Motion] = tuple(Motion),
+    pairs: float = _PAIRS,
+) -> Scene:
+    """A scene for canvases with that width ÷ height, of objects that do one of `motions`.
+
+    `pairs` is the probability of two objects: they differ in colour, never touch, and the second one keeps still.
+    """
+    background = _random_background(random)
+    if random.random() < pairs:
+        canvas = Canvas(width=round(1000 * aspect), height=1000, frames=26, fps=25 / _SECONDS)
+        for _ in range(_ATTEMPTS):
+            colours = random.permutation(len(Colour))[:2]
+            first = _random_thing(random, list(Colour)[colours[0]], motions)
+            second = _random_thing(random, list(Colour)[colours[1]], (Motion.STILL,))
+            if _are_apart((first, second), canvas):
+                return Scene(things=(first, second), background=background)
+    colour = list(Colour)[random.integers(len(Colour))]
+    return Scene(things=(_random_thing(random, colour, motions),), background=background)
+
+
+def _random_background(random: np.random.Generator) -> Background:
+    start, end = (list(Backdrop)[index] for index in random.permutation(len(Backdrop))[:2])
+    if random.random() >= _GRADED:
+        return Background(start=start)
+    return Background(start=start, end=end, sideways=bool(random.random() < 0.5))
+
+
+def _random_thing(random: np.random.Generator, colour: Colour, motions: Sequence[Motion]) -> Thing:
+    motion = motions[int(random.integers(len(motions)))]
+    across, down = random.random(2)
+    # What moves has some way to go.
+    if motion in (Motion.RIGHT, Motion.LEFT):
+        across = 0.3 * across if motion is Motion.RIGHT else 1.0 - 0.3 * across
+    if motion in (Motion.UP, Motion.DOWN):
+        down = 0.3 * down if motion is Motion.DOWN else 1.0 - 0.3 * down
+    return Thing(
+        shape=list(Shape)[random.integers(len(Shape))],
+        colour=colour,
+        size=Size.SMALL if motion is Motion.GROWING or random.random() < 0.5 else Size.LARGE,
+        motion=motion,
+        across=float(across),
+        down=float(down),
+        pace=float(random.uniform(0.9, 1.1)),
+        scale=float(random.uniform(0.96, 1.04)),
+    )
+
+
+def _are_apart(things: Sequence[Thing], canvas: Canvas) -> bool:
+    """Whether the boxes around two objects never touch."""
+    boxes = []
+    for thing in things:
+        centres, radii = path(thing, canvas)
+        box = reach(thing.shape)
+        low = centres - np.stack([box.left * radii, box.up * radii], axis=-1)
+        high = centres + np.stack([box.right * radii, box.down * radii], axis=-1)
+        boxes.append((low, high))
+    gap = _GAP * canvas.side
+    return all(
+        bool(np.all(np.any((low_a > high_b + gap) | (low_b > high_a + gap), axis=-1)))
+        for (low_a, high_a), (low_b, high_b) in combinations(boxes, 2)
+    )

@@ -1,0 +1,185 @@
+"""Training on the toy world: resumed runs end where whole ones do, and caches give back what was encoded."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+import torch
+from milimo_shapes.autoencoder_training import psnr, reconstruction_losses
+from milimo_shapes.batches import Form, draw_batch
+from milimo_shapes.flow import add_noise, draw_levels, velocity
+from milimo_shapes.latent_cache import CLIPS, STILLS, LatentCache, clip_of, write_cache
+from milimo_shapes.still_convolution import speed_up_stills
+from milimo_shapes.training import Run, train
+from milimo_shapes.video_autoencoder import (
+    LATENT_CHANNELS,
+    SPATIAL_COMPRESSION,
+    TEMPORAL_COMPRESSION,
+    build_video_autoencoder,
+)
+from milimo_video.sigmas import DISTILLED
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def autoencoder() -> Any:
+    torch.manual_seed(0)
+    model = build_video_autoencoder().eval()
+    model.latents_mean.normal_()
+    return model
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Line:
+    """A component that learns to double a number."""
+
+    name: str = "line"
+    steps: int = 60
+    learning_rate: float = 0.05
+    evaluate_every: int = 20
+
+    def build(self) -> torch.nn.Module:
+        return torch.nn.Linear(1, 1)
+
+    def losses(self, model: torch.nn.Module, seed: int, step: int, device: torch.device) -> dict[str, torch.Tensor]:
+        x = torch.randn(8, 1)
+        return {"loss": (model(x) - 2 * x).square().mean()}
+
+    def evaluate(self, model: torch.nn.Module, device: torch.device, pictures: Path) -> dict[str, float]:
+        return {"off": float((model(torch.ones(1)) - 2).abs())}
+
+    def save(self, model: torch.nn.Module, folder: Path) -> None:
+        folder.mkdir(exist_ok=True)
+        torch.save(model.state_dict(), folder / "line.pt")
+
+
+def test_a_run_that_is_interrupted_ends_where_a_whole_one_does(tmp_path: Path) -> None:
+    assert train(_Line(), Run(out=tmp_path / "whole", seed=1, seconds=100), _CPU) == 60
+    # The clock is read once at the beginning and once before each step, among others: time is over after some.
+    ticks = iter(range(10_000))
+    cut = tmp_path / "cut"
+    done = train(_Line(), Run(out=cut, seed=1, seconds=30), _CPU, clock=lambda: float(next(ticks)))
+    assert 5 < done < 60
+    assert train(_Line(), Run(out=cut, seed=1, seconds=100), _CPU) == 60
+    whole, parts = (torch.load(tmp_path / run / "weights" / "line.pt", weights_only=True) for run in ("whole", "cut"))
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+    with (cut / "held_out.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == [20, 40, 60]
+    assert float(rows[-1]["off"]) < float(rows[0]["off"])
+
+
+def test_batches_repeat_and_cover_what_they_show() -> None:
+    form = Form(clips=3, frames=2, width=64, height=32)
+    batch, again = draw_batch(5, 2, form), draw_batch(5, 2, form)
+    assert batch.pixels.shape == (3, 3, 2, 32, 64)
+    assert batch.coverage.shape == (3, 1, 2, 32, 64)
+    assert torch.equal(batch.pixels, again.pixels)
+    assert not torch.equal(batch.pixels, draw_batch(5, 3, form).pixels)
+    assert -1.0 <= float(batch.pixels.min()) < float(batch.pixels.max()) <= 1.0
+
+
+def test_the_autoencoder_has_its_compression(autoencoder: Any) -> None:
+    with torch.no_grad():
+        latents = autoencoder.encode(torch.zeros(1, 3, 17, 64, 128)).latent_dist.mode()
+        decoded = autoencoder.decode(latents, return_dict=False)[0]
+    assert latents.shape == (1, LATENT_CHANNELS, 1 + 16 // TEMPORAL_COMPRESSION, 4, 8)
+    assert latents.shape[-1] * SPATIAL_COMPRESSION == 128
+    assert decoded.shape == (1, 3, 17, 64, 128)
+
+
+@pytest.mark.parametrize("frames", [1, 9])
+def test_faster_convolutions_give_the_same(frames: int) -> None:
+    torch.manual_seed(1)
+    plain, fast = build_video_autoencoder(), build_video_autoencoder()
+    fast.load_state_dict(plain.state_dict())
+    speed_up_stills(fast)
+    pixels = draw_batch(0, 0, Form(clips=1, frames=frames, width=64, height=64)).pixels
+    with torch.no_grad():
+        ours, theirs = ((each.encode(pixels).latent_dist.mode(), each) for each in (fast, plain))
+        torch.testing.assert_close(ours[0], theirs[0], rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(
+            fast.decode(ours[0], return_dict=False)[0],
+            plain.decode(ours[0], return_dict=False)[0],
+            rtol=1e-4,
+            atol=1e-4,
+        )
+
+
+def test_losses_are_least_for_the_picture_itself() -> None:
+    batch = draw_batch(1, 0, Form(clips=2, frames=1, width=64, height=32))
+    latents = torch.zeros(1)
+    right = reconstruction_losses(batch, batch.pixels, latents)["loss"]
+    assert float(right) == 0.0
+    bare = torch.where(batch.coverage > 0.5, -1.0, batch.pixels)
+    assert float(reconstruction_losses(batch, bare, latents)["loss"]) > 0.05
+    assert psnr(batch.pixels, batch.pixels + 0.02) == pytest.approx(40.0)
+
+
+def test_levels_are_those_of_the_schedule_or_anywhere() -> None:
+    torch.manual_seed(0)
+    levels = draw_levels(4000, DISTILLED, scheduled=0.7, low=0.05, high=1.0)
+    named = torch.isin(levels, torch.tensor(DISTILLED))
+    assert 0.66 < float(named.float().mean()) < 0.74
+    assert 0.05 <= float(levels.min()) < float(levels.max()) <= 1.0
+    for sigma in DISTILLED:
+        assert float((levels == sigma).float().mean()) == pytest.approx(0.7 / 8, abs=0.03)
+
+
+def test_a_step_along_the_velocity_ends_at_the_clean_latents() -> None:
+    clean, noise = torch.randn(2, 4, 8, 2, 2, 2)
+    levels = torch.tensor([0.9, 0.4, 1.0, 0.1])
+    noisy = add_noise(clean, noise, levels)
+    speed = velocity(noisy, clean, levels)
+    torch.testing.assert_close(speed, noise - clean, rtol=1e-4, atol=1e-4)
+    from diffusers import FlowMatchEulerDiscreteScheduler
+
+    scheduler = FlowMatchEulerDiscreteScheduler()
+    scheduler.set_timesteps(sigmas=[0.4])
+    ended = scheduler.step(speed[1], scheduler.timesteps[0], noisy[1], return_dict=False)[0]
+    torch.testing.assert_close(ended, clean[1], rtol=1e-4, atol=1e-4)
+
+
+def test_clips_of_a_cache_follow_from_their_number() -> None:
+    assert clip_of(0, CLIPS, 5) == clip_of(0, CLIPS, 5)
+    assert clip_of(0, CLIPS, 5).scene != clip_of(0, STILLS, 5).scene
+    starts = np.array([clip_of(0, CLIPS, number).start for number in range(200)])
+    assert 0.65 < (starts == 0.0).mean() < 0.85
+
+
+def test_a_cache_gives_back_what_was_encoded(tmp_path: Path, autoencoder: Any) -> None:
+    def write(seconds: float) -> int:
+        return write_cache(tmp_path, autoencoder, STILLS, seed=3, clips=32, seconds=seconds, device=_CPU)
+
+    assert write(0.0) == 0
+    with pytest.raises(FileNotFoundError, match="stills"):
+        LatentCache(tmp_path).shard(STILLS, 0)
+    assert write(600.0) == 32
+    stamps = {path: path.stat().st_mtime_ns for path in tmp_path.glob("stills-*")}
+    assert len(stamps) == 2
+    assert write(600.0) == 32
+    assert stamps == {path: path.stat().st_mtime_ns for path in tmp_path.glob("stills-*")}
+
+    cache = LatentCache(tmp_path)
+    assert (cache.size(STILLS), cache.size(CLIPS)) == (2, 0)
+    shard = cache.shard(STILLS, 3)
+    assert shard.clips[2] == clip_of(3, STILLS, 18)
+    assert {name: tuple(each.shape) for name, each in shard.latents.items()} == {
+        "half": (16, LATENT_CHANNELS, 1, 4, 8),
+        "full": (16, LATENT_CHANNELS, 1, 8, 16),
+    }
+    from milimo_shapes.rendering import Canvas, draw
+
+    frames = draw(shard.clips[2].scene, Canvas(width=128, height=64, start=shard.clips[2].start)).frames
+    pixels = torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1.0
+    with torch.no_grad():
+        encoded = autoencoder.encode(pixels).latent_dist.mode()
+    torch.testing.assert_close(cache.restore(shard.latents["half"][2:3]), encoded, rtol=5e-3, atol=5e-3)
