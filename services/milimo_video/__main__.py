@@ -15,7 +15,8 @@ from milimo_runtime.settings import ServiceSettings
 from milimo_runtime.worker import open_worker
 from milimo_runtime.worker_service import WorkerService
 
-from milimo_video.program import GRADES, VideoProgram, load
+from milimo_video.loaded import GRADES, load
+from milimo_video.program import VideoProgram
 from milimo_video.service import VideoService
 from milimo_video.still import Stills
 from milimo_video.text_service import TEXT_CALLS, TextGenerationService

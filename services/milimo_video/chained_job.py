@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from milimo_runtime.progress import Stage
 
     from milimo_video.continuation import HandOff
-    from milimo_video.join import Segment
+    from milimo_video.loaded import LoadedVideo
+    from milimo_video.packets import Segment
     from milimo_video.plan import Chunk, VideoPlan
-    from milimo_video.program import LoadedVideo
     from milimo_video.request import VideoRequest
 
 
@@ -220,7 +220,7 @@ class ChainedVideo:
 
     @contextlib.contextmanager
     def _segment(self, index: int) -> Iterator[Segment]:
-        from milimo_video.join import Segment
+        from milimo_video.packets import Segment
 
         media, scratch, keys = self._process.media, self._process.scratch, self._made[index]
         with media.local(keys.segment, scratch=scratch) as video, media.local(keys.sound, scratch=scratch) as sound:

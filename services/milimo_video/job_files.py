@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from milimo_runtime.model_process import ModelProcess
 
     from milimo_video.engine import VideoResult
-    from milimo_video.program import LoadedVideo
+    from milimo_video.loaded import LoadedVideo
     from milimo_video.request import VideoRequest
 
 VIDEO_ARTEFACT: Final = "video"

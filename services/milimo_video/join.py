@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import av
@@ -26,16 +25,9 @@ if TYPE_CHECKING:
     from milimo_runtime.observer import Observer
     from numpy.typing import NDArray
 
+    from milimo_video.packets import Segment
     from milimo_video.plan import Chunk, VideoPlan
     from milimo_video.request import VideoRequest
-
-
-@dataclass(frozen=True, kw_only=True)
-class Segment:
-    """Files of a chunk, as `milimo_video.chain.ChunkFiles` has them."""
-
-    video: Path
-    sound: Path
 
 
 def join_chunks(

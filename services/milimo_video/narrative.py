@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from milimo_runtime.progress import Stage
     from milimo_runtime.prompt_provider import PromptProvider
 
+    from milimo_video.loaded import LoadedVideo
     from milimo_video.plan import VideoPlan
-    from milimo_video.program import LoadedVideo
     from milimo_video.request import VideoRequest
 
 STEP: Final = "prompts"

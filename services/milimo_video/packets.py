@@ -16,6 +16,14 @@ if TYPE_CHECKING:
     from av.video.stream import VideoStream
 
 
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """Files of a chunk, as `milimo_video.chain.ChunkFiles` has them."""
+
+    video: Path
+    sound: Path
+
+
 class SegmentUnfit(RuntimeError):
     """A segment was not written by the same encoder with the same settings as the first one, or is not whole."""
 

@@ -2,74 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-from milimo_runtime.device import ELEMENT_TYPES, SMALLER_GRADES
 from milimo_runtime.progress import Stage
 
 from milimo_video import job_parameters
 from milimo_video.chained_job import ChainedVideo
-from milimo_video.installed import checkpoint_of, lora_finder, meet
+from milimo_video.installed import checkpoint_of, meet
 from milimo_video.job_files import VIDEO_ARTEFACT, commit_video, scratch_folder
 from milimo_video.narrative import with_written_prompts
 from milimo_video.plan import plan_video, with_prompts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping
 
-    from milimo_runtime.device import DevicePlan
     from milimo_runtime.job_run import JobObserver, JobRun
     from milimo_runtime.model_process import ModelProcess
-    from milimo_runtime.registry import InstalledModel
-    from torch import nn
 
-    from milimo_video.models import VideoModels
+    from milimo_video.loaded import LoadedVideo
     from milimo_video.plan import VideoPlan
     from milimo_video.request import VideoRequest
-    from milimo_video.text import PromptCache
-
-_CACHED_PROMPTS: Final = 64
-# The footprints that `load` knows.
-GRADES: Final = frozenset({*ELEMENT_TYPES, *SMALLER_GRADES})
-
-
-@dataclass(frozen=True, kw_only=True)
-class LoadedVideo:
-    """The weights and what is kept beside them; dropped together."""
-
-    models: VideoModels
-    prompts: PromptCache
-
-    @property
-    def weight_bytes(self) -> int:
-        """Bytes of the weights."""
-        return self.models.weight_bytes
-
-    def modules(self) -> Sequence[nn.Module]:
-        """The parts that hold weights."""
-        return self.models.modules()
-
-    def drop_caches(self) -> None:
-        """Forgets the embeddings of prompts, and the LoRAs beside the weights."""
-        self.prompts.clear()
-        self.models.adapters.clear()
-
-
-def load(installed: InstalledModel, devices: DevicePlan, check: Callable[[], None]) -> LoadedVideo:
-    """Loads the checkpoint as the plan says. Imports torch and diffusers. Raises ModelMissing and what `check` does."""
-    from milimo_video.models import load_models
-    from milimo_video.text import PromptCache
-
-    models = load_models(
-        installed.root,
-        name=installed.full_name,
-        checkpoint=checkpoint_of(installed),
-        devices=devices,
-        find_lora=lora_finder(installed),
-        check=check,
-    )
-    return LoadedVideo(models=models, prompts=PromptCache(_CACHED_PROMPTS))
 
 
 class VideoProgram:

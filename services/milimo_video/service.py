@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from milimo_runtime.registry import InstalledModel
     from milimo_runtime.worker import Worker
 
+    from milimo_video.loaded import LoadedVideo
     from milimo_video.plan import VideoPlan
-    from milimo_video.program import LoadedVideo
     from milimo_video.request import VideoRequest
     from milimo_video.still import Stills
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from milimo_video.conditioning import Material
+    from milimo_video.loaded import LoadedVideo
     from milimo_video.plan import Chunk, VideoPlan
-    from milimo_video.program import LoadedVideo
     from milimo_video.request import VideoRequest
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from milimo_runtime.observer import Observer
     from numpy.typing import NDArray
 
-    from milimo_video.join import Segment
+    from milimo_video.packets import Segment
     from milimo_video.plan import VideoPlan
 
 _FIELD: Final = "video.retake.asset_id"

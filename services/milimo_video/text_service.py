@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from milimo_runtime.model_process import ModelProcess
     from milimo_runtime.turn import Turn
 
-    from milimo_video.program import LoadedVideo
+    from milimo_video.loaded import LoadedVideo
     from milimo_video.text_generation import GeneratedText, Message, TextRequest, TextWriter
 
     Context = grpc.aio.ServicerContext[Any, Any]

@@ -23,8 +23,9 @@ from milimo_runtime.observer import Silent
 from milimo_video.chain import ChunkFiles, make_chunk
 from milimo_video.continuation import load_hand_off
 from milimo_video.decode import Tiling
-from milimo_video.join import Segment, join_chunks
+from milimo_video.join import join_chunks
 from milimo_video.models import load_models
+from milimo_video.packets import Segment
 from milimo_video.plan import plan_video
 from milimo_video.request import VideoRequest
 from milimo_video.text import PromptCache

@@ -28,7 +28,7 @@ from milimo_segmentation.model import load as load_segmentation
 from milimo_tiny.flux2 import write_flux2
 from milimo_tiny.ltx2 import write_ltx2
 from milimo_tiny.sam3 import write_sam3
-from milimo_video.program import load as load_video
+from milimo_video.loaded import load as load_video
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping

@@ -21,7 +21,7 @@ from milimo_segmentation.text import segment_text
 from milimo_tiny.flux2 import write_flux2
 from milimo_tiny.ltx2 import write_ltx2
 from milimo_tiny.sam3 import write_sam3
-from milimo_video.program import load as load_video
+from milimo_video.loaded import load as load_video
 from milimo_video.request import VideoRequest
 from PIL import Image
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from milimo_image.program import LoadedImage
     from milimo_segmentation.model import LoadedSegmentation
-    from milimo_video.program import LoadedVideo
+    from milimo_video.loaded import LoadedVideo
 
 
 def video(loaded: LoadedVideo) -> Sequence[np.ndarray[Any, Any]]:

@@ -22,8 +22,8 @@ from milimo_video.chain import overlap_samples, sound_samples
 from milimo_video.chained_job import chunk_keys, earlier_chunk
 from milimo_video.continuation import HandOff, Statistics, load_hand_off, match_statistics, statistics_of
 from milimo_video.encode import Mp4Writer
-from milimo_video.join import Segment, join_chunks
-from milimo_video.packets import SegmentUnfit
+from milimo_video.join import join_chunks
+from milimo_video.packets import Segment, SegmentUnfit
 from milimo_video.plan import VideoPlan, plan_video
 from milimo_video.request import Condition, Handoff, Lora, VideoRequest
 from milimo_video.sound import SoundMixer

@@ -19,7 +19,8 @@ from milimo_video.chain import ChunkFiles, make_chunk
 from milimo_video.continuation import load_hand_off, statistics_of
 from milimo_video.decode import Tiling
 from milimo_video.engine import denoise_chunk
-from milimo_video.join import Segment, join_chunks
+from milimo_video.join import join_chunks
+from milimo_video.packets import Segment
 from milimo_video.plan import VideoPlan, plan_video
 from milimo_video.request import Handoff, VideoRequest
 from milimo_video.text import PromptCache

@@ -19,8 +19,8 @@ from milimo_video.decode import Tiling
 from milimo_video.encode import Mp4Writer
 from milimo_video.engine import make_latents
 from milimo_video.footage import Fit, read_clip, read_sound
-from milimo_video.join import Segment, join_chunks
-from milimo_video.packets import track_facts
+from milimo_video.join import join_chunks
+from milimo_video.packets import Segment, track_facts
 from milimo_video.plan import plan_video
 from milimo_video.request import Condition, Extension, Handoff, PipelineOverride, Retake
 from milimo_video.sources import lead_piece, trail_piece

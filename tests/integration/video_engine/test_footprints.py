@@ -11,9 +11,9 @@ import torch
 from milimo_runtime.device import granted_plan
 from milimo_runtime.registry import Registry, write_manifest
 from milimo_runtime.vision_ops import prepare_torchvision
+from milimo_video.loaded import GRADES
 from milimo_video.lora_file import find_lora
 from milimo_video.models import VideoModels, load_models, weight_bytes
-from milimo_video.program import GRADES
 from milimo_video.request import Lora
 from milimo_video.scaled_linear import ScaledLinear, store_in_fp8
 

@@ -13,8 +13,8 @@ from milimo_runtime.device import device_plan, granted_plan
 from milimo_runtime.errors import ModelMissing
 from milimo_tiny.ltx2_official import CHECKPOINT, CHECKPOINT_FP8, GEMMA, SPATIAL_UPSCALER, write_official_layout
 from milimo_video.checkpoint_files import find_checkpoint, weight_shapes
+from milimo_video.loaded import GRADES
 from milimo_video.models import VideoModels, load_models
-from milimo_video.program import GRADES
 from milimo_video.scaled_linear import ScaledLinear
 from safetensors.torch import load_file, save_file
 
