@@ -26,7 +26,10 @@ MODELS: Final[Mapping[str, tuple[dict[str, Any], int]]] = {
 }
 
 # A file that earlier versions did not write: without it a model is written again.
-_NEWEST: Final[Mapping[str, str]] = {"flux-2": "ip-adapter.safetensors"}
+_NEWEST: Final[Mapping[str, str]] = {
+    "ltx-2": "temporal_upsampler/diffusion_pytorch_model.safetensors",
+    "flux-2": "ip-adapter.safetensors",
+}
 
 
 def _writers() -> Mapping[str, Callable[[Path, int], None]]:

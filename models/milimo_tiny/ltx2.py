@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def write_ltx2(root: Path, seed: int = 0) -> None:
-    """Writes the checkpoint under `root`: one folder per part, `model_index.json`, and `latent_upsampler/`.
+    """Writes the checkpoint under `root`: one folder per part, `model_index.json`, and both upsamplers.
 
     The same seed gives the same bytes. The global random state is left as it was.
     """
@@ -38,7 +38,12 @@ def write_ltx2(root: Path, seed: int = 0) -> None:
             transformer=ltx2_parts.transformer(),
             vocoder=ltx2_parts.vocoder(),
         )
-        upsampler: Any = ltx2_parts.spatial_upsampler()
+        # Made last, so that the other parts are what they were without it.
+        upsamplers: dict[str, Any] = {
+            "latent_upsampler": ltx2_parts.spatial_upsampler(),
+            "temporal_upsampler": ltx2_parts.temporal_upsampler(),
+        }
     root.mkdir(parents=True, exist_ok=True)
     pipeline.save_pretrained(root, safe_serialization=True)
-    upsampler.save_pretrained(root / "latent_upsampler", safe_serialization=True)
+    for folder, upsampler in upsamplers.items():
+        upsampler.save_pretrained(root / folder, safe_serialization=True)

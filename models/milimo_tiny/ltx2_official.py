@@ -3,6 +3,7 @@
 models/checkpoints/ltx-2-19b-distilled.safetensors        all parts but the text encoder, configured by its head
 models/checkpoints/ltx-2-19b-distilled-fp8.safetensors    the transformer's large layers in fp8, each with its scales
 models/upscalers/ltx-2-spatial-upscaler-x2-1.0.safetensors
+models/upscalers/ltx-2-temporal-upscaler-x2-1.0.safetensors
 models/text_encoders/gemma3/                              transformers' layout with the tokenizer
 """
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 CHECKPOINT = "models/checkpoints/ltx-2-19b-distilled.safetensors"
 CHECKPOINT_FP8 = "models/checkpoints/ltx-2-19b-distilled-fp8.safetensors"
 SPATIAL_UPSCALER = "models/upscalers/ltx-2-spatial-upscaler-x2-1.0.safetensors"
+TEMPORAL_UPSCALER = "models/upscalers/ltx-2-temporal-upscaler-x2-1.0.safetensors"
 GEMMA = "models/text_encoders/gemma3"
 
 _WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -74,7 +76,8 @@ def write_official_layout(root: Path, folders: Path, *, full: bool = True, fp8: 
             (root / name).parent.mkdir(parents=True, exist_ok=True)
             save_file(weights if name == CHECKPOINT else _scaled(weights), root / name, metadata=metadata)
     (root / SPATIAL_UPSCALER).parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(folders / "latent_upsampler" / _WEIGHTS, root / SPATIAL_UPSCALER)
+    for folder, name in (("latent_upsampler", SPATIAL_UPSCALER), ("temporal_upsampler", TEMPORAL_UPSCALER)):
+        shutil.copyfile(folders / folder / _WEIGHTS, root / name)
     for folder in ("text_encoder", "tokenizer"):
         shutil.copytree(folders / folder, root / GEMMA, dirs_exist_ok=True)
 

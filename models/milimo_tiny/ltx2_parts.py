@@ -100,6 +100,12 @@ def spatial_upsampler() -> Any:
     )
 
 
+def temporal_upsampler() -> Any:
+    return LTX2LatentUpsamplerModel(
+        in_channels=128, mid_channels=64, num_blocks_per_stage=1, spatial_upsample=False, temporal_upsample=True
+    )
+
+
 def scheduler() -> FlowMatchEulerDiscreteScheduler:
     # The values of the official checkpoint; the engine replaces the shifting ones, see its `sigmas` module.
     return FlowMatchEulerDiscreteScheduler(

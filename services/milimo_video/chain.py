@@ -15,6 +15,7 @@ from milimo_video.encode import Mp4Writer, crop_centre
 from milimo_video.engine import denoise_chunk
 from milimo_video.geometry import audio_samples
 from milimo_video.request import Handoff
+from milimo_video.temporal import doubled
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -100,7 +101,7 @@ def _write_segment(
     """Decodes and encodes piece by piece; returns the chunk's last frames, uncropped, when they are to be kept."""
     span = chunk.span
     begin, end = span.overlap, span.overlap + span.kept
-    shape = (plan.overlap.frames if keep_tail else 0, plan.model_height, plan.model_width, 3)
+    shape = (plan.overlap_frames if keep_tail else 0, plan.model_height, plan.model_width, 3)
     tail = np.zeros(shape, dtype=np.uint8)
     tail_begin = span.frames - shape[0]
     observer.begin(chunk.stage_prefix + stage_costs.DECODE, span.kept)
@@ -138,7 +139,14 @@ def _hand_off(
     if request.handoff is Handoff.REENCODE:
         return HandOff(frames=torch.from_numpy(tail), statistics=statistics)
     slices = plan.overlap.slices
-    return HandOff(half=_end(half, slices), full=_end(latents.video, slices), statistics=statistics)
+    if latents.half_rate is None:
+        return HandOff(half=_end(half, slices), full=_end(latents.video, slices), statistics=statistics)
+    return HandOff(
+        half=_end(half, slices),
+        full=_end(latents.half_rate, slices),
+        doubled=_end(latents.video, doubled(slices)),
+        statistics=statistics,
+    )
 
 
 def _end(latents: torch.Tensor, slices: int) -> torch.Tensor:

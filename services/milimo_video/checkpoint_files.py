@@ -41,6 +41,7 @@ SINGLE_FILE_PARTS: Final = ("connectors", "transformer", "vae", "audio_vae", "vo
 _CHECKPOINTS: Final = "models/checkpoints"
 _UPSCALERS: Final = "models/upscalers"
 _GEMMA: Final = "models/text_encoders/gemma3"
+_TEMPORAL: Final = "temporal_upsampler"
 _LORA_MARK: Final = "-lora-"
 _FP8_MARK: Final = "-fp8"
 _ADVICE: Final = "`milimo models verify` names every file that is missing and how to get it"
@@ -81,6 +82,22 @@ def find_checkpoint(root: Path, *, name: str, checkpoint: Checkpoint) -> Checkpo
     return files
 
 
+def temporal_upsampler(files: CheckpointFiles, *, name: str) -> Path:
+    """The temporal upsampler, a file or a folder. Raises `ModelMissing` when it is not there."""
+    if files.temporal_upsampler is None:
+        there = (
+            f"ltx-2-temporal-upscaler-x2-1.0.safetensors, under {files.root / _UPSCALERS}"
+            if files.official
+            else f"the folder {_TEMPORAL!r} under {files.root}"
+        )
+        raise ModelMissing(
+            f"the video model {name!r} lacks the temporal upsampler, which `upscale` needs: {there}; "
+            "`milimo models pull` fetches it with the model",
+            metadata={"model": name, "folder": _UPSCALERS if files.official else _TEMPORAL},
+        )
+    return files.temporal_upsampler
+
+
 def weight_shapes(files: CheckpointFiles, *, name: str) -> Mapping[str, tuple[int, ...]]:
     """Shapes of the weights that a LoRA can adapt, by diffusers' names below "transformer." and "connectors.".
 
@@ -103,7 +120,7 @@ def _folders(root: Path, name: str) -> CheckpointFiles:
     for folder in (*WEIGHT_FOLDERS, *_OTHER_FOLDERS):
         if not (root / folder).is_dir():
             raise _missing(name, f"the folder {folder!r} under {root}", folder=folder)
-    temporal = root / "temporal_upsampler"
+    temporal = root / _TEMPORAL
     return CheckpointFiles(
         root=root,
         single=None,

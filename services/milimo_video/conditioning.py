@@ -6,7 +6,7 @@ first. The pipeline then scales it to cover the frame, crops the centre and enco
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from milimo_runtime.errors import InvalidArgument
@@ -51,7 +51,7 @@ def placed_conditions(
         conditions.append(
             # An image is compressed here, once for both stages, so the pipeline must not do it again.
             LTX2VideoCondition(
-                frames=_image_frame(given, placed.index) if isinstance(given, Image.Image) else given[: placed.frames],
+                frames=_image_frame(given, placed.index) if isinstance(given, Image.Image) else placed.shown(given),
                 index=0 if placed.frame == 0 and not append_first else appended_index(placed.frame),
                 strength=condition.strength,
                 crf=0,
@@ -78,8 +78,14 @@ def appended_index(frame: int) -> float:
     return (frame - 1) / TEMPORAL_COMPRESSION + 1
 
 
-def tail_conditions(before: HandOff | None, *, half: bool) -> list[LTX2VideoCondition | LatentTail]:
-    """What a stage goes on from, at its start, and what it leads to, after its end, both at full strength."""
+def tail_conditions(
+    before: HandOff | None, stage: Literal["half", "full", "doubled"], *, every: int = 1
+) -> list[LTX2VideoCondition | LatentTail]:
+    """What a stage goes on from, at its start, and what it leads to, after its end, both at full strength.
+
+    `stage`: at half size, at full size, or at twice the frame rate of these; it makes one frame of `every` so many of
+    the result.
+    """
     if before is None:
         return []
     from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
@@ -87,8 +93,8 @@ def tail_conditions(before: HandOff | None, *, half: bool) -> list[LTX2VideoCond
     # The pipeline scales frames to the stage's size. They are not compressed: they come from a video.
     conditions: list[LTX2VideoCondition | LatentTail] = []
     if before.frames is not None:
-        conditions.append(LTX2VideoCondition(frames=before.frames.numpy(), index=0, strength=1.0, crf=0))
-    tail = before.half if half else before.full
+        conditions.append(LTX2VideoCondition(frames=before.frames.numpy()[::every], index=0, strength=1.0, crf=0))
+    tail = {"half": before.half, "full": before.full, "doubled": before.doubled}[stage]
     if tail is not None:
         conditions.append(LatentTail(latents=tail))
     if before.after is not None:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _FRAMES = "frames"
 _HALF = "half"
 _FULL = "full"
+_DOUBLED = "doubled"
 _MEAN = "mean"
 _DEVIATION = "deviation"
 # A channel that hardly varies has nothing that could be scaled.
@@ -38,21 +39,23 @@ class Statistics:
 class HandOff:
     """The end of a chunk, as the next one needs it, on the CPU.
 
-    Either `frames`, RGB bytes [n, height, width, 3] at the model's size, or both tails, latents that are not normalised
-    [1, 128, n, h, w] at half and at full size. `statistics` are those of the first chunk, when they are to be matched.
-    `after` are frames that stand at `after_frame` of the chunk, behind what it makes; they are not saved.
+    Either `frames`, RGB bytes [n, height, width, 3] at the model's size, or the tails of the stages, latents that are
+    not normalised [1, 128, n, h, w]: at half and at full size, and of the temporal stage, if there is one. `statistics`
+    are those of the first chunk, when they are to be matched. `after` are frames that stand at `after_frame` of the
+    chunk, behind what it makes; they are not saved.
     """
 
     frames: torch.Tensor | None = None
     half: torch.Tensor | None = None
     full: torch.Tensor | None = None
+    doubled: torch.Tensor | None = None
     statistics: Statistics | None = None
     after: torch.Tensor | None = None
     after_frame: int = 0
 
     def save(self, path: Path) -> None:
         """Writes it as safetensors: the same bytes for the same values."""
-        tensors = {_FRAMES: self.frames, _HALF: self.half, _FULL: self.full}
+        tensors = {_FRAMES: self.frames, _HALF: self.half, _FULL: self.full, _DOUBLED: self.doubled}
         if self.statistics is not None:
             tensors |= {_MEAN: self.statistics.mean, _DEVIATION: self.statistics.deviation}
         save_file({name: tensor.contiguous() for name, tensor in tensors.items() if tensor is not None}, path)
@@ -65,6 +68,7 @@ def load_hand_off(path: Path) -> HandOff:
         frames=tensors.get(_FRAMES),
         half=tensors.get(_HALF),
         full=tensors.get(_FULL),
+        doubled=tensors.get(_DOUBLED),
         statistics=Statistics(mean=tensors[_MEAN], deviation=tensors[_DEVIATION]) if _MEAN in tensors else None,
     )
 

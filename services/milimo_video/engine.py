@@ -18,13 +18,15 @@ from milimo_video.encode import AUDIO_FRAME, Mp4Writer, crop_centre, write_thumb
 from milimo_video.geometry import SPATIAL_COMPRESSION, audio_samples, latent_frames
 from milimo_video.preview import ColourMap, fit_colour_map, render_preview
 from milimo_video.reference import only_images, reference_videos
-from milimo_video.stages import Shot, denoise_full_size, denoise_half_size, upsample_latents
+from milimo_video.stages import Shot, denoise_full_size, denoise_half_size, double_frame_rate, upsample_latents
+from milimo_video.temporal import at_half_rate
 from milimo_video.text import PromptCache, encode_prompt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
+    from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
     from milimo_runtime.observer import Observer
     from PIL import Image
 
@@ -108,32 +110,53 @@ def denoise_chunk(
     """
     _require_supported(models, request, plan)
     observer.begin(chunk.stage_prefix + stage_costs.ENCODE_TEXT, 1)
-    in_context = plan.pipeline is Pipeline.IC_LORA
-    references = reference_videos(request, chunk, material) if in_context else []
-    conditions = placed_conditions(
-        request,
-        only_images(request, chunk) if in_context else chunk,
-        material,
-        append_first=plan.pipeline is Pipeline.KEYFRAME,
-    )
+    # With a temporal stage, the stages before it make every second frame.
+    first, every = (at_half_rate(chunk), 2) if plan.temporal_steps else (chunk, 1)
+    references = reference_videos(request, first, material) if plan.pipeline is Pipeline.IC_LORA else []
+    conditions = _conditions(request, plan, first, material)
     prompt = encode_prompt(models, chunk.prompt, chunk.negative_prompt, prompts)
     observer.advance()
 
     shot = Shot(
         width=plan.model_width,
         height=plan.model_height,
-        frames=chunk.span.frames,
-        fps=plan.fps,
-        conditioning_fps=plan.conditioning_fps,
+        frames=first.span.frames,
+        fps=plan.fps / every,
+        conditioning_fps=min(plan.conditioning_fps, plan.fps / every),
         prompt=prompt,
-        half_conditions=[*tail_conditions(before, half=True), *conditions, *references],
-        full_conditions=[*tail_conditions(before, half=False), *conditions],
+        half_conditions=[*tail_conditions(before, "half", every=every), *conditions, *references],
+        full_conditions=[*tail_conditions(before, "full", every=every), *conditions],
         # On the CPU, so that the noise does not depend on the device.
         generator=torch.Generator("cpu").manual_seed(chunk.seed),
         loras=request.loras,
         cfg_scale=request.cfg_scale,
     )
-    return _denoise(models, shot, plan, chunk, before, observer)
+    half, latents = _denoise(models, shot, plan, chunk, before, observer)
+    if plan.temporal_steps:
+        doubled = replace(
+            shot,
+            frames=chunk.span.frames,
+            fps=plan.fps,
+            conditioning_fps=plan.conditioning_fps,
+            full_conditions=[
+                *tail_conditions(before, "doubled"),
+                *_conditions(request, plan, chunk, material),
+            ],
+        )
+        latents = _double_frame_rate(models, shot, doubled, chunk, latents, observer)
+    return half, latents
+
+
+def _conditions(
+    request: VideoRequest, plan: VideoPlan, chunk: Chunk, material: Mapping[str, Material]
+) -> list[LTX2VideoCondition]:
+    in_context = plan.pipeline is Pipeline.IC_LORA
+    return placed_conditions(
+        request,
+        only_images(request, chunk) if in_context else chunk,
+        material,
+        append_first=plan.pipeline is Pipeline.KEYFRAME,
+    )
 
 
 def save_video(
@@ -218,6 +241,25 @@ def _denoise(
         models, shot, upsampled, half.audio, second, _step_listener(shot, second, observer, colours, 1)
     )
     return half.video, refined
+
+
+def _double_frame_rate(
+    models: VideoModels, shot: Shot, doubled: Shot, chunk: Chunk, latents: Latents, observer: Observer
+) -> Latents:
+    """The temporal stage: from the latents of `shot` to those of `doubled`, which lasts as long."""
+    schedule = sigmas.TEMPORAL_REFINEMENT
+
+    observer.begin(chunk.stage_prefix + stage_costs.UPSAMPLE_TIME, 1)
+    video = double_frame_rate(models, shot, latents)
+    observer.advance()
+
+    # Of m frames there come 2 m - 1, so that the sound is longer by one of these; decoding cuts it.
+    colours = cache(partial(fit_colour_map, models.vae))
+    observer.begin(chunk.stage_prefix + stage_costs.REFINE_TIME, len(schedule))
+    refined = denoise_full_size(
+        models, doubled, video, latents.audio, schedule, _step_listener(doubled, schedule, observer, colours, 1)
+    )
+    return replace(refined, half_rate=latents.video)
 
 
 def _step_listener(

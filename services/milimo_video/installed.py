@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from milimo_runtime.registry import Registry
 
-from milimo_video.checkpoint_files import find_checkpoint, weight_shapes
+from milimo_video.checkpoint_files import find_checkpoint, temporal_upsampler, weight_shapes
 from milimo_video.lora_file import find_lora, with_loras
 from milimo_video.safetensors_header import read_header
 
@@ -38,7 +38,7 @@ def meet(installed: InstalledModel, request: VideoRequest) -> VideoRequest:
     """The request with what its LoRAs' files say filled in.
 
     Raises:
-        ModelMissing: a file of the checkpoint or of a LoRA is missing or cut off.
+        ModelMissing: a file of the checkpoint, one that the request needs, or a LoRA's, is missing or cut off.
         NotFound: there is no such LoRA.
         InvalidArgument: a LoRA is of another model.
     """
@@ -47,6 +47,9 @@ def meet(installed: InstalledModel, request: VideoRequest) -> VideoRequest:
     for path in sorted(installed.root.rglob("*.safetensors")):
         written = path.stat()
         _require_whole(path, name, written.st_size, written.st_mtime_ns)
+    # A single frame is an image, without a rate that could be doubled.
+    if request.upscale and (request.num_frames > 1 or request.extension is not None):
+        temporal_upsampler(files, name=name)
     if not request.loras:
         return request
     newest = max(path.stat().st_mtime_ns for path in installed.root.rglob("*.safetensors"))

@@ -41,9 +41,10 @@ class LoadedVideo:
         return self.models.modules()
 
     def drop_caches(self) -> None:
-        """Forgets the embeddings of prompts, and the LoRAs beside the weights."""
+        """Forgets the embeddings of prompts, the LoRAs beside the weights and the temporal upsampler."""
         self.prompts.clear()
         self.models.adapters.clear()
+        self.models.temporal.clear()
 
 
 def load(installed: InstalledModel, devices: DevicePlan, check: Callable[[], None]) -> LoadedVideo:

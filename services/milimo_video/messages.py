@@ -13,7 +13,7 @@ from milimo_video import limits
 from milimo_video.choice import Pipeline
 from milimo_video.geometry import resampled
 from milimo_video.request import Condition, Extension, Handoff, Lora, PipelineOverride, Retake, VideoRequest
-from milimo_video.stage_costs import GUIDED_CALLS, STAGE_1, STAGE_2
+from milimo_video.stage_costs import GUIDED_CALLS, REFINE_TIME, STAGE_1, STAGE_2
 
 if TYPE_CHECKING:
     from milimo_runtime.assets import Asset
@@ -40,10 +40,7 @@ _PIPELINES: Final = {
 # Rates of files are fractions.
 _SAME_FPS: Final = 0.001
 # Options of the contract whose feature comes later, and what that feature is.
-_LATER: Final = (
-    ("upscale", "doubling the frame rate with the temporal upsampler"),
-    ("shot_id", "videos for shots of a storyboard"),
-)
+_LATER: Final = (("shot_id", "videos for shots of a storyboard"),)
 
 
 def request_from(
@@ -112,6 +109,7 @@ def request_from(
         ),
         handoff=_HANDOFFS[video.handoff],
         match_statistics=video.match_statistics,
+        upscale=video.upscale,
         chunk_prompts=tuple(video.chunk_prompts),
         **given,
     )
@@ -189,6 +187,6 @@ def _stage(stage: Stage, plan: VideoPlan) -> video_pb2.VideoStage:
     forwards = 0
     if stage.name.endswith(STAGE_1):
         forwards = stage.steps * (GUIDED_CALLS if plan.checkpoint == "dev" else 1)
-    elif stage.name.endswith(STAGE_2):
+    elif stage.name.endswith((STAGE_2, REFINE_TIME)):
         forwards = stage.steps
     return video_pb2.VideoStage(name=stage.name, steps=stage.steps, forwards=forwards)

@@ -11,11 +11,12 @@ from milimo_runtime.observer import unwatched
 from milimo_runtime.vision_ops import prepare_torchvision
 
 from milimo_video.adapters import Adapters
-from milimo_video.checkpoint_files import SINGLE_FILE_PARTS, find_checkpoint
+from milimo_video.checkpoint_files import SINGLE_FILE_PARTS, find_checkpoint, temporal_upsampler
 from milimo_video.continuation import continuing_pipeline
 from milimo_video.official import load_part, load_upsampler
 from milimo_video.scaled_linear import store_in_fp8
 from milimo_video.streaming import STREAMED
+from milimo_video.temporal_upsampler import TemporalUpsampler
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -45,6 +46,8 @@ class VideoModels:
     conditioned: Any
     upsample: Any
     adapters: Adapters
+    # Of the temporal stage; beside the weights, like LoRAs, and not counted.
+    temporal: TemporalUpsampler
     weight_bytes: int
     # Whether the large parts are in host memory and come to the device block by block.
     streamed: bool
@@ -140,6 +143,18 @@ def load_models(
             use_dynamic_shifting=False, shift=1.0, shift_terminal=None
         ),
     }
+
+    def temporal() -> Any:
+        # Found anew: it may have come after the others were read.
+        path = temporal_upsampler(find_checkpoint(root, name=name, checkpoint=checkpoint), name=name)
+        place = devices.placement("ltx-2.temporal_upsampler")
+        model = _read_upsampler(path, LTX2LatentUpsamplerModel, dtype=place.torch_dtype(), name=name)
+        pipeline = diffusers.LTX2LatentUpsamplePipeline(
+            vae=parts["vae"], latent_upsampler=model.to(place.device).eval()
+        )
+        pipeline.set_progress_bar_config(disable=True)
+        return pipeline
+
     pipelines: tuple[Any, Any, Any] = (
         diffusers.LTX2Pipeline(**shared),
         continuing_pipeline(**shared),
@@ -156,6 +171,7 @@ def load_models(
         adapters=Adapters(
             pipelines[0], find=find_lora, distilled=files.distilled_lora if checkpoint == "dev" else None
         ),
+        temporal=TemporalUpsampler(temporal),
         weight_bytes=sum(weight_bytes(model) for model in (*parts.values(), upsampler)),
         streamed=devices.streams,
     )
@@ -165,12 +181,20 @@ def _read_part(
     files: CheckpointFiles, folder: str, kind: Any, *, dtype: torch.dtype, fp8: bool, name: str
 ) -> torch.nn.Module:
     """A part as it is on the disk, on the CPU; with `fp8` in the smaller of two files."""
-    where = {"text_encoder": files.text_encoder, "latent_upsampler": files.upsampler}.get(folder, files.root / folder)
-    if files.official and folder == "latent_upsampler":
-        return load_upsampler(where, kind, dtype=dtype, name=name)
+    if folder == "latent_upsampler":
+        return _read_upsampler(files.upsampler, kind, dtype=dtype, name=name)
     if files.official and folder in SINGLE_FILE_PARTS:
         return load_part(files.single_for(fp8=fp8), folder, kind, dtype=dtype, fp8=fp8, name=name)
-    model = kind.from_pretrained(where, torch_dtype=dtype, use_safetensors=True)
+    return _read_folder(files.text_encoder if folder == "text_encoder" else files.root / folder, kind, dtype)
+
+
+def _read_upsampler(path: Path, kind: Any, *, dtype: torch.dtype, name: str) -> torch.nn.Module:
+    """An upsampler, a published file or a folder of diffusers' layout, on the CPU."""
+    return load_upsampler(path, kind, dtype=dtype, name=name) if path.is_file() else _read_folder(path, kind, dtype)
+
+
+def _read_folder(path: Path, kind: Any, dtype: torch.dtype) -> torch.nn.Module:
+    model = kind.from_pretrained(path, torch_dtype=dtype, use_safetensors=True)
     assert isinstance(model, torch.nn.Module)
     return model
 

@@ -37,11 +37,13 @@ def to_values(request: VideoRequest, plan: VideoPlan, model: str) -> dict[str, A
     if plan.chained:
         chain = {
             "chunk_frames": plan.chunks[0].span.frames,
-            "overlap_frames": plan.overlap.frames,
+            "overlap_frames": plan.overlap_frames,
             "handoff": request.handoff.value,
             "match_statistics": request.match_statistics,
             "chunk_prompts": list(request.chunk_prompts),
         }
+    if request.upscale:
+        chain["upscale"] = True
     if request.extension is not None:
         chain["continues_frames"] = request.extension.frames
     if request.retake is not None:

@@ -7,6 +7,7 @@ measured against.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from milimo_runtime.errors import InvalidArgument
 
@@ -19,28 +20,41 @@ from milimo_video.geometry import (
     Span,
     align_overlap,
     audio_samples,
+    model_frames,
     round_up,
     video_tokens,
     whole_latents,
 )
-from milimo_video.place import place_in
+from milimo_video.place import Place, place_in
 from milimo_video.plan_notices import Notice, plan_notices
 from milimo_video.reference_size import reference_tokens
 from milimo_video.request import Checkpoint, VideoRequest
 from milimo_video.stage_costs import Stage, chunk_stages, join_stage
+from milimo_video.temporal import at_half_rate, doubled, halved
 from milimo_video.validation import resolve_frame, validate_request
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
 class ChunkCondition:
     """A condition of the request (`index` in `VideoRequest.conditions`), at a frame of its chunk.
 
-    `frames`: how many frames of it are used, 8k + 1; 1 of an image.
+    `frames`: how many frames of it are used, 8k + 1; 1 of an image. They are frame `first` of it and then `every` so
+    many.
     """
 
     index: int
     frame: int
     frames: int = 1
+    first: int = 0
+    every: int = 1
+
+    def shown(self, video: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """The frames that are used of the condition's video [n, height, width, 3]."""
+        return video[self.first :: self.every][: self.frames]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +72,8 @@ class Chunk:
     conditions: tuple[ChunkCondition, ...]
     stage_1_tokens: int
     stage_2_tokens: int
+    # Of the temporal stage; 0 without it.
+    temporal_tokens: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,8 +81,9 @@ class VideoPlan:
     """How a request will be made.
 
     `width`, `height`, `num_frames` and `fps` are the result's, exactly as asked; `model_width` and `model_height` are
-    what the model makes, before cropping. Stages stand in the order in which they begin; the cost of a step is
-    relative to that of other steps. An image has no chunks and no stages: another service makes it.
+    what the model makes, before cropping. Chunks are counted in frames of the result, `overlap` in those of stage
+    1: half as many with a temporal stage. Stages stand in the order in which they begin; the cost of a step is relative
+    to that of other steps. An image has no chunks and no stages: another service makes it.
     """
 
     checkpoint: Checkpoint
@@ -93,6 +110,13 @@ class VideoPlan:
     trail: int = 0
     # Whether frames of another video go into it.
     from_footage: bool = False
+    # Steps of the temporal stage, which doubles the frame rate; 0 without it.
+    temporal_steps: int = 0
+
+    @property
+    def overlap_frames(self) -> int:
+        """Frames of the result that neighbouring chunks share."""
+        return doubled(self.overlap.frames) if self.temporal_steps else self.overlap.frames
 
     @property
     def chained(self) -> bool:
@@ -118,12 +142,14 @@ def plan_video(
 ) -> VideoPlan:
     """The plan for a request.
 
-    `chunk_frames` (8k + 1) is the longest pass of the model. Raises `InvalidArgument` for a request that is out of the
-    limits or that contradicts itself.
+    `chunk_frames` (8k + 1) is the longest pass of the model; with a temporal stage, whose passes have 16k + 1 frames,
+    it is rounded up to one of these. Raises `InvalidArgument` for a request that is out of the limits or that
+    contradicts itself.
     """
     validate_request(request, checkpoint)
     choice = choose_pipeline(request)
-    overlap = _overlap(request, chunk_frames)
+    window = model_frames(halved(chunk_frames)) if request.upscale else chunk_frames
+    overlap = _overlap(request, window)
     if choice.pipeline is Pipeline.IMAGE:
         return _image_plan(request, checkpoint, choice, overlap)
     _refuse_doubled_conditions(request, choice.pipeline)
@@ -134,33 +160,23 @@ def plan_video(
         multiple *= request.reference_scales[0]
     width = round_up(request.width, multiple)
     height = round_up(request.height, multiple)
-    place = place_in(request, chunk_frames, overlap)
+    place = place_in(request, window, overlap)
     spans = place.spans
     footage = request.extension is not None or request.retake is not None
     chained = len(spans) > 1 or footage
-    chunks = tuple(
-        Chunk(
-            span=span,
-            seed=request.seed + span.index,
-            prompt=_prompt_of(request, span.index),
-            negative_prompt=_negative_prompt_of(request, span.index),
-            stage_prefix=f"chunk_{span.index + 1}." if chained else "",
-            conditions=placed,
-            stage_1_tokens=_tokens(width // 2, height // 2, span, appended)
-            + reference_tokens(request, (one.frames for one in references), width // 2, height // 2),
-            stage_2_tokens=_tokens(width, height, span, appended),
-        )
-        for span in spans
-        for placed in (_conditions_of(request, span, place.first_frame),)
-        for references, appended in (_appended(request, placed, choice),)
-    )
+    chunks = tuple(_chunk(request, choice, place, span, width, height, chained=chained) for span in spans)
     steps = _steps(request, checkpoint)
+    temporal_steps = len(sigmas.TEMPORAL_REFINEMENT) if request.upscale else 0
     reason = choice.reason
     if request.loras:
         named = ", ".join(f"{lora.name} at weight {lora.weight:g}" for lora in request.loras)
         reason += f"; with the LoRA{'s' if len(request.loras) > 1 else ''} {named}"
+    if request.upscale:
+        made = sum(at_half_rate(chunk).span.frames for chunk in chunks)
+        reason += f"; {made} frames at {request.fps / 2:g} a second are made first, and their rate is doubled"
     if len(chunks) > 1:
-        reason += f"; {place.frames} frames are more than {chunk_frames} at once, so {len(chunks)} chunks are chained"
+        most = doubled(window) if request.upscale else window
+        reason += f"; {place.frames} frames are more than {most} at once, so {len(chunks)} chunks are chained"
     everywhere = [placed for chunk in chunks for placed in chunk.conditions]
     return VideoPlan(
         checkpoint=checkpoint,
@@ -192,6 +208,8 @@ def plan_video(
                 frames=chunk.span.frames,
                 kept=chunk.span.kept,
                 pixels=width * height,
+                temporal_tokens=chunk.temporal_tokens,
+                temporal_steps=temporal_steps,
             )
         )
         + ((join_stage(len(chunks), request.num_frames, width * height),) if chained else ()),
@@ -199,6 +217,7 @@ def plan_video(
         first_frame=place.first_frame,
         trail=place.trail,
         from_footage=footage,
+        temporal_steps=temporal_steps,
     )
 
 
@@ -231,16 +250,42 @@ def _image_plan(request: VideoRequest, checkpoint: Checkpoint, choice: Choice, o
     )
 
 
-def _overlap(request: VideoRequest, chunk_frames: int) -> Overlap:
-    """As asked, else the default or what leaves room for new frames in shorter chunks."""
+def _chunk(
+    request: VideoRequest, choice: Choice, place: Place, span: Span, width: int, height: int, *, chained: bool
+) -> Chunk:
+    chunk = Chunk(
+        span=span,
+        seed=request.seed + span.index,
+        prompt=_prompt_of(request, span.index),
+        negative_prompt=_negative_prompt_of(request, span.index),
+        stage_prefix=f"chunk_{span.index + 1}." if chained else "",
+        conditions=_conditions_of(request, span, place.first_frame),
+        stage_1_tokens=0,
+        stage_2_tokens=0,
+    )
+    first = at_half_rate(chunk) if request.upscale else chunk
+    references, appended = _appended(request, first.conditions, choice)
+    _, appended_last = _appended(request, chunk.conditions, choice)
+    return replace(
+        chunk,
+        stage_1_tokens=_tokens(width // 2, height // 2, first.span, appended)
+        + reference_tokens(request, (one.frames for one in references), width // 2, height // 2),
+        stage_2_tokens=_tokens(width, height, first.span, appended),
+        temporal_tokens=_tokens(width, height, span, appended_last) if request.upscale else 0,
+    )
+
+
+def _overlap(request: VideoRequest, window: int) -> Overlap:
+    """As asked, else the default or what leaves room for new frames in shorter chunks: in frames of stage 1."""
     asked = request.overlap_frames
+    frames = limits.OVERLAP_FRAMES if asked is None else asked
+    frames = halved(frames) if request.upscale else frames
     if asked is None:
-        return align_overlap(max(1, min(limits.OVERLAP_FRAMES, chunk_frames - limits.MIN_NEW_FRAMES)))
-    overlap = align_overlap(asked)
-    if overlap.frames >= chunk_frames:
-        raise InvalidArgument(
-            "overlap_frames", f"{overlap.frames} on the latent grid leave nothing new in a chunk of {chunk_frames}"
-        )
+        frames = max(1, min(frames, window - limits.MIN_NEW_FRAMES))
+    overlap = align_overlap(frames)
+    if overlap.frames >= window:
+        shared, most = (doubled(n) if request.upscale else n for n in (overlap.frames, window))
+        raise InvalidArgument("overlap_frames", f"{shared} on the latent grid leave nothing new in a chunk of {most}")
     return overlap
 
 

@@ -50,7 +50,7 @@ def reference_videos(request: VideoRequest, chunk: Chunk, material: Mapping[str,
             continue
         references.append(
             ReferenceVideo(
-                frames=given[reference_frames(placed.frames, temporal_scale)],
+                frames=placed.shown(given)[reference_frames(placed.frames, temporal_scale)],
                 frame=placed.frame,
                 strength=condition.strength,
                 downscale=downscale,

@@ -112,6 +112,8 @@ class VideoRequest:
     retake: Retake | None = None
     # Whether the prompt provider enriches the prompt, and continues it over the chunks.
     enhance_prompt: bool = False
+    # Whether the temporal stage doubles the frame rate: `num_frames` and `fps` are the result's all the same.
+    upscale: bool = False
 
     @property
     def reference_scales(self) -> tuple[int, int]:

@@ -12,6 +12,9 @@ import math
 # ltx_pipelines.utils.constants.DISTILLED_SIGMA_VALUES and STAGE_2_DISTILLED_SIGMA_VALUES.
 DISTILLED: tuple[float, ...] = (1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875)
 DISTILLED_STAGE_2: tuple[float, ...] = (0.909375, 0.725, 0.421875)
+# Of the frames that the temporal upsampler puts between others. LTX-2.0 has no recipe for that: this is the end of the
+# schedule of stage 2, whose first step would make nearly all anew that stage 2 has refined already.
+TEMPORAL_REFINEMENT: tuple[float, ...] = DISTILLED_STAGE_2[1:]
 
 # ltx_core.components.schedulers.LTX2Scheduler: the shift for 4096 tokens, whatever the video's size.
 _SHIFT = 2.05

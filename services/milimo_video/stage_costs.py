@@ -26,6 +26,8 @@ ENCODE_TEXT = "encode_text"
 STAGE_1 = "stage_1"
 UPSAMPLE = "upsample"
 STAGE_2 = "stage_2"
+UPSAMPLE_TIME = "upsample_time"
+REFINE_TIME = "refine_time"
 DECODE = "decode"
 JOIN = "join"
 
@@ -50,14 +52,24 @@ def chunk_stages(
     frames: int,
     kept: int,
     pixels: int,
+    temporal_tokens: int = 0,
+    temporal_steps: int = 0,
 ) -> tuple[Stage, ...]:
-    """The stages of one chunk in order. `frames` are made and `kept` are encoded, of `pixels` pixels each."""
+    """The stages of one chunk in order. `frames` are made and `kept` are encoded, of `pixels` pixels each.
+
+    Without `temporal_steps` there is no temporal stage.
+    """
     passes = GUIDED_PASSES if guided else 1
+    temporal = (
+        Stage(name=prefix + UPSAMPLE_TIME, steps=1, step_cost=_UPSAMPLE_COST_PER_TOKEN * stage_2_tokens),
+        Stage(name=prefix + REFINE_TIME, steps=temporal_steps, step_cost=_pass_cost(temporal_tokens)),
+    )
     return (
         Stage(name=prefix + ENCODE_TEXT, steps=1, step_cost=_TEXT_COST),
         Stage(name=prefix + STAGE_1, steps=stage_1_steps, step_cost=passes * _pass_cost(stage_1_tokens)),
         Stage(name=prefix + UPSAMPLE, steps=1, step_cost=_UPSAMPLE_COST_PER_TOKEN * stage_1_tokens),
         Stage(name=prefix + STAGE_2, steps=stage_2_steps, step_cost=_pass_cost(stage_2_tokens)),
+        *(temporal if temporal_steps else ()),
         Stage(name=prefix + DECODE, steps=kept, step_cost=frames * pixels * _PIXEL_COST / kept),
     )
 

@@ -1,4 +1,4 @@
-"""The steps from noise to latents: stage 1 at half size, latent upsampling, stage 2.
+"""The steps from noise to latents: stage 1 at half size, latent upsampling, stage 2, and the temporal stage.
 
 Each is a call of a diffusers pipeline with every argument given that matters to LTX-2.0, since the pipelines' defaults
 aim at later versions. Random numbers come from one generator, in the order of the calls.
@@ -71,8 +71,8 @@ class Shot:
     width: int
     height: int
     frames: int
-    fps: int
-    conditioning_fps: int
+    fps: float
+    conditioning_fps: float
     prompt: EncodedPrompt
     # Of stage 1 and of stage 2.
     half_conditions: list[LTX2VideoCondition | LatentTail | ReferenceVideo]
@@ -89,10 +89,12 @@ class Latents:
     """Latents as the autoencoders decode them (not normalised).
 
     `video`: [1, 128, latent frames, height / 32, width / 32]; `audio`: [1, channels, 25 per second, mel bins / 4].
+    `half_rate`: the video before its frame rate was doubled, where it was.
     """
 
     video: torch.Tensor
     audio: torch.Tensor
+    half_rate: torch.Tensor | None = None
 
 
 def denoise_half_size(models: VideoModels, shot: Shot, schedule: tuple[float, ...], on_step: StepListener) -> Latents:
@@ -106,11 +108,21 @@ def denoise_half_size(models: VideoModels, shot: Shot, schedule: tuple[float, ..
 @torch.no_grad()
 def upsample_latents(models: VideoModels, shot: Shot, latents: Latents) -> torch.Tensor:
     """Video latents of twice the width and height. The upsampler was trained on latents that are not normalised."""
-    (video,) = models.upsample(
-        latents=latents.video,
+    return _upsample(models.upsample, latents.video, shot.width // 2, shot.height // 2, shot)
+
+
+@torch.no_grad()
+def double_frame_rate(models: VideoModels, shot: Shot, latents: Latents) -> torch.Tensor:
+    """Video latents of the same duration: 2 F - 1 of F, likewise not normalised. Raises `ModelMissing`."""
+    return _upsample(models.temporal.pipeline(), latents.video, shot.width, shot.height, shot)
+
+
+def _upsample(pipeline: Any, latents: torch.Tensor, width: int, height: int, shot: Shot) -> torch.Tensor:
+    (video,) = pipeline(
+        latents=latents,
         latents_normalized=False,
-        width=shot.width // 2,
-        height=shot.height // 2,
+        width=width,
+        height=height,
         num_frames=shot.frames,
         generator=shot.generator,
         output_type="latent",
@@ -129,6 +141,8 @@ def denoise_full_size(
     on_step: StepListener,
 ) -> Latents:
     """Stage 2: adds noise to the upsampled latents and removes it again along `schedule`, without guidance.
+
+    The temporal stage ends likewise, with a shot at the full frame rate.
 
     The pipeline treats the audio likewise, so that the video can follow it; the audio that is kept is stage 1's.
     """

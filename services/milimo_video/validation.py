@@ -73,6 +73,8 @@ def _footage(request: VideoRequest) -> None:
     retake = request.retake
     if retake is None:
         return
+    if request.upscale:
+        raise InvalidArgument("upscale", "a span of a video is made at the video's own frame rate")
     if request.extension is not None:
         raise InvalidArgument("retake", "a video is either continued or made anew in part, not both")
     _between("retake.first_frame", retake.first_frame, 0, retake.frames - 1)

@@ -114,6 +114,31 @@ def test_plan_says_what_and_why(client: Milimo, project: projects_pb2.Project) -
     assert plan.notices
 
 
+def test_frame_rate_is_doubled_in_each_chunk(client: Milimo, project: projects_pb2.Project, tmp_path: Path) -> None:
+    video = video_pb2.VideoParameters(prompt="rain", seed=3, num_frames=131, width=64, height=64, fps=50, upscale=True)
+    plan = client.videos.PlanVideo(video_pb2.PlanVideoRequest(project_id=project.id, video=video)).plan
+    assert [(chunk.model_frames, chunk.new_frames, chunk.first_frame) for chunk in plan.chunks] == [
+        (129, 129, 0),
+        (49, 2, 129),
+    ]
+    forwards = {stage.name: stage.forwards for stage in plan.stages if stage.name.startswith("chunk_2.")}
+    assert (forwards["chunk_2.stage_1"], forwards["chunk_2.stage_2"], forwards["chunk_2.refine_time"]) == (8, 3, 2)
+    request = video_pb2.SubmitVideoRequest(project_id=project.id, video=video)
+    watch = client.watch(client.videos.SubmitVideo(request).job.id)
+    stages = {event.progress.stage for event in watch if event.HasField("progress")}
+    job = watch.result()
+    assert job.state == jobs_pb2.JOB_STATE_SUCCEEDED, job.error
+    assert stages <= {stage.name for stage in plan.stages}
+    path = client.download(job.assets[0].id, tmp_path / "video.mp4")
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].average_rate == 50
+        assert sum(1 for _ in container.decode(video=0)) == 131
+        sound = container.streams.audio[0]
+        assert sound.duration is not None
+        assert sound.time_base is not None
+        assert abs(float(sound.duration * sound.time_base) - 131 / 50) <= 1 / 50
+
+
 def test_progress_never_falls_and_previews_come(client: Milimo, project: projects_pb2.Project) -> None:
     request = video_pb2.GenerateVideoRequest(
         project_id=project.id,

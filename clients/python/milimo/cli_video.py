@@ -63,6 +63,9 @@ def generate(
     extend: Annotated[
         str | None, typer.Option(metavar="ASSET", help="Continue this video, a file or an asset.")
     ] = None,
+    upscale: Annotated[
+        bool, typer.Option("--upscale", help="Make half of the frames, and those between them after.")
+    ] = False,
     enhance: Annotated[
         bool | None, typer.Option("--enhance/--no-enhance", help="Let the language model enrich the prompt.")
     ] = None,
@@ -89,6 +92,7 @@ def generate(
             fps=fps,
             steps=steps,
             cfg_scale=cfg,
+            upscale=upscale,
             enhance_prompt=enhance,
             priority=priority_of(priority),
             conditions=[_condition(session, text, project_id) for text in image or ()],

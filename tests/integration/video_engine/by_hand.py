@@ -33,6 +33,7 @@ UNGUIDED = {
 }
 STAGE_1 = [1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875]
 STAGE_2 = [0.909375, 0.725, 0.421875]
+TEMPORAL = [0.725, 0.421875]
 DISTILLED_STAGE_1 = {**UNGUIDED, "num_inference_steps": 8, "sigmas": STAGE_1, "noise_scale": 1.0}
 
 
@@ -45,7 +46,7 @@ def by_hand(
 ) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """The same with nothing but diffusers: its own loading, both stages, its own decoding.
 
-    `stage_1` replaces arguments of the first stage; `before_stage` is given the pipeline and 1 or 2.
+    `stage_1` replaces arguments of the first stage; `before_stage` is given the pipeline and 1, 2 or 3.
     """
     from diffusers import (
         FlowMatchEulerDiscreteScheduler,
@@ -63,22 +64,32 @@ def by_hand(
     upsampler = LTX2LatentUpsamplerModel.from_pretrained(root, subfolder="latent_upsampler")
     upsample = LTX2LatentUpsamplePipeline(vae=pipe.vae, latent_upsampler=upsampler)
     given: dict[str, Any] = {}
+    # Frames of the result that are one frame of the first two stages.
+    every = 2 if request.upscale else 1
+
+    def conditions(every: int) -> list[Any]:
+        frames = [-(-condition.frame_index // every) for condition in request.conditions]
+        return [
+            LTX2VideoCondition(
+                frames=picture(), index=0 if frame == 0 else (frame - 1) / 8 + 1, strength=condition.strength
+            )
+            for frame, condition in zip(frames, request.conditions, strict=True)
+        ]
+
     if request.conditions:
         parts = {name: part for name, part in pipe.components.items() if name not in pipe._optional_components}
         pipe = LTX2ConditionPipeline(**parts)
-        given["conditions"] = [
-            LTX2VideoCondition(
-                frames=picture(),
-                index=0 if condition.frame_index == 0 else (condition.frame_index - 1) // 8 + 1,
-                strength=condition.strength,
-            )
-            for condition in request.conditions
-        ]
+        given["conditions"] = conditions(every)
     pipe.set_progress_bar_config(disable=True)
 
-    width, height, frames = request.width, request.height, request.num_frames
+    width, height, frames = request.width, request.height, (request.num_frames + every - 1) // every
     generator = torch.Generator("cpu").manual_seed(request.seed)
-    common = {"prompt": request.prompt, "num_frames": frames, "frame_rate": float(request.fps), "generator": generator}
+    common: dict[str, Any] = {
+        "prompt": request.prompt,
+        "num_frames": frames,
+        "frame_rate": request.fps / every,
+        "generator": generator,
+    }
     before_stage(pipe, 1)
     video, audio = pipe(
         **common,
@@ -97,19 +108,20 @@ def by_hand(
         return_dict=False,
     )
     before_stage(pipe, 2)
-    pictures, _ = pipe(
-        **common,
-        **given,
-        **UNGUIDED,
-        width=width,
-        height=height,
-        num_inference_steps=3,
-        sigmas=STAGE_2,
-        noise_scale=STAGE_2[0],
-        latents=larger,
-        audio_latents=audio,
-        output_type="np",
-    )
+    second: dict[str, Any] = {**UNGUIDED, "width": width, "height": height, "num_inference_steps": 3, "sigmas": STAGE_2}
+    second |= {"noise_scale": STAGE_2[0], "latents": larger, "audio_latents": audio}
+    if request.upscale:
+        full, _ = pipe(**common, **given, **second, output_type="latent")
+        between = LTX2LatentUpsamplerModel.from_pretrained(root, subfolder="temporal_upsampler")
+        with torch.no_grad():
+            doubled = between(full)
+        assert doubled.shape[2] == 2 * full.shape[2] - 1
+        common |= {"num_frames": request.num_frames, "frame_rate": float(request.fps)}
+        given = {"conditions": conditions(1)} if request.conditions else {}
+        second |= {"num_inference_steps": 2, "sigmas": TEMPORAL, "noise_scale": TEMPORAL[0]}
+        second["latents"] = doubled
+        before_stage(pipe, 3)
+    pictures, _ = pipe(**common, **given, **second, output_type="np")
     with torch.no_grad():
         sound = pipe.vocoder(pipe.audio_vae.decode(audio, return_dict=False)[0])
     return (pictures[0] * 255).round().astype(np.uint8), sound[0].numpy()

@@ -11,8 +11,15 @@ import pytest
 import torch
 from milimo_runtime.device import device_plan, granted_plan
 from milimo_runtime.errors import ModelMissing
-from milimo_tiny.ltx2_official import CHECKPOINT, CHECKPOINT_FP8, GEMMA, SPATIAL_UPSCALER, write_official_layout
-from milimo_video.checkpoint_files import find_checkpoint, weight_shapes
+from milimo_tiny.ltx2_official import (
+    CHECKPOINT,
+    CHECKPOINT_FP8,
+    GEMMA,
+    SPATIAL_UPSCALER,
+    TEMPORAL_UPSCALER,
+    write_official_layout,
+)
+from milimo_video.checkpoint_files import find_checkpoint, temporal_upsampler, weight_shapes
 from milimo_video.loaded import GRADES
 from milimo_video.models import VideoModels, load_models
 from milimo_video.scaled_linear import ScaledLinear
@@ -45,6 +52,9 @@ def test_both_layouts_make_the_same_video(models: VideoModels, official: Path) -
     assert np.array_equal(frames, wanted_frames)
     assert np.array_equal(sound, wanted_sound)
     assert ours.weight_bytes == models.weight_bytes
+    doubled, wanted_doubled = (frames_of(one, replace(SHORT, upscale=True))[0] for one in (ours, models))
+    assert np.array_equal(doubled, wanted_doubled)
+    assert not np.array_equal(doubled[:9], wanted_frames)
 
 
 def test_both_layouts_tell_a_lora_the_same_shapes(root: Path, official: Path) -> None:
@@ -85,6 +95,14 @@ def test_what_is_missing_is_said(root: Path, tmp_path: Path, absent: str, said: 
     with pytest.raises(ModelMissing, match=said) as caught:
         find_checkpoint(tmp_path, name="LTX-2", checkpoint="distilled")
     assert "milimo models verify" in caught.value.message
+
+
+def test_the_temporal_upsampler_is_needed_only_when_asked_for(root: Path, tmp_path: Path) -> None:
+    write_official_layout(tmp_path, root)
+    (tmp_path / TEMPORAL_UPSCALER).unlink()
+    files = find_checkpoint(tmp_path, name="LTX-2", checkpoint="distilled")
+    with pytest.raises(ModelMissing, match=r"ltx-2-temporal-upscaler-x2-1.0.safetensors, under .*models/upscalers"):
+        temporal_upsampler(files, name="LTX-2")
 
 
 def test_weights_that_do_not_fit_are_named(official: Path, tmp_path: Path) -> None:

@@ -158,7 +158,9 @@ class VideoParameters(_message.Message):
     enhance_prompt: _builtins.bool
     """Lets the prompt provider enrich the prompt. Default: true when a provider is set."""
     upscale: _builtins.bool
-    """Doubles the frame rate with the temporal upsampler: `num_frames` and `fps` still describe the result."""
+    """Makes half of the frames, and with the temporal upsampler those between them: `num_frames` and `fps` still describe
+    the result. Not with `retake`.
+    """
     handoff: Global___ChunkHandoff.ValueType
     """How a video of several chunks is continued."""
     overlap_frames: _builtins.int

@@ -151,7 +151,8 @@ export type VideoParameters = Message<"milimo.v1.VideoParameters"> & {
   enhancePrompt?: boolean | undefined;
 
   /**
-   * Doubles the frame rate with the temporal upsampler: `num_frames` and `fps` still describe the result.
+   * Makes half of the frames, and with the temporal upsampler those between them: `num_frames` and `fps` still describe
+   * the result. Not with `retake`.
    *
    * @generated from field: bool upscale = 14;
    */
