@@ -2,9 +2,9 @@
 
 Times in the file are those of the wall clock, since a monotonic clock means nothing to the next boot.
 
-What is recorded survives the end of the process as soon as it is written. A token that rises is flushed to the disk as
-well, with all that was written before it: no token may come back after a power failure, while leases end with the boot
-in which they were granted.
+What is recorded survives the end of the process as soon as it is written, which is enough for leases: they end with the
+boot in which they were granted. No token may come back after a power failure, so tokens are reserved in blocks: a block
+is flushed to the disk before its first token is granted, and whoever opens the file next begins after it.
 """
 
 from __future__ import annotations
@@ -72,15 +72,8 @@ CREATE TABLE IF NOT EXISTS answer (
 
 # Answers that are kept for repeats of their requests: the latest.
 ANSWERS: Final = 1_000
-# The log is folded into the file when it has so many pages, and then written over from its beginning.
-_LOG_PAGES: Final = 256
-# It has its full length from the start, since flushing a file that grows takes twice as long: this much is written and
-# dropped at once.
-_GROW_LOG: Final = """
-CREATE TABLE filler (bytes BLOB NOT NULL) STRICT;
-INSERT INTO filler VALUES (zeroblob(1048576));
-DROP TABLE filler;
-"""
+# Tokens in a block. Flushing takes longer than all else that a grant needs; of 2^64 tokens there are enough.
+TOKENS: Final = 1_000
 
 
 class StoreInUse(RuntimeError):
@@ -98,7 +91,7 @@ class Answer:
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What an earlier arbiter left. The answers are by request id, oldest first."""
+    """What an earlier arbiter left: no token above `tokens`. The answers are by request id, oldest first."""
 
     leases: Mapping[str, Lease]
     tokens: Mapping[str, int]
@@ -108,7 +101,7 @@ class Record:
 
 
 class LeaseStore:
-    """One connection, used by one thread at a time. The file stays locked while it is open."""
+    """One connection. The file stays locked while it is open."""
 
     def __init__(self, path: Path) -> None:
         """Opens or creates the file.
@@ -117,22 +110,21 @@ class LeaseStore:
             StoreInUse: when another process has it open.
         """
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0.0)
+        self._connection = sqlite3.connect(path, isolation_level=None, timeout=0.0)
         try:
             # Exclusive for as long as the process lives; a killed one leaves no lock behind.
             self._connection.execute("PRAGMA locking_mode=EXCLUSIVE")
             self._connection.execute("PRAGMA journal_mode=WAL")
             self._connection.execute("PRAGMA synchronous=FULL")
-            self._connection.execute(f"PRAGMA wal_autocheckpoint={_LOG_PAGES}")
-            self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} {_GROW_LOG} COMMIT;")
+            self._connection.executescript(f"BEGIN IMMEDIATE; {_SCHEMA} COMMIT;")
             self._complete()
-            self._connection.execute("PRAGMA wal_checkpoint(RESTART)")
         except sqlite3.OperationalError as error:
             self._connection.close()
             if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
                 raise StoreInUse(f"{path} is in use by another arbiter") from error
             raise
         self._flushing = True
+        # The last one that is reserved, of each device.
         self._tokens: dict[str, int] = dict(self._connection.execute("SELECT device, last FROM token"))
 
     def _complete(self) -> None:
@@ -180,12 +172,14 @@ class LeaseStore:
         )
 
     def apply(self, changes: Sequence[Change | Answer], *, now: float, wall: float) -> None:
-        """Records the changes in one transaction, which is on the disk when this returns if a token rises by it."""
-        rising: dict[str, int] = {}
+        """Records the changes in one transaction."""
+        reserved: dict[str, int] = {}
         for change in changes:
-            if isinstance(change, Save) and change.lease.fencing_token > self._tokens.get(change.lease.device, 0):
-                rising[change.lease.device] = max(rising.get(change.lease.device, 0), change.lease.fencing_token)
-        self._flush(bool(rising))
+            if isinstance(change, Save):
+                device, token = change.lease.device, change.lease.fencing_token
+                if token > reserved.get(device, self._tokens.get(device, 0)):
+                    reserved[device] = token + TOKENS - 1
+        self._flush(bool(reserved))
         self._connection.execute("BEGIN IMMEDIATE")
         try:
             for change in changes:
@@ -204,12 +198,12 @@ class LeaseStore:
                         self._learn(peak)
                     case Answer():
                         self._keep(change)
-            self._connection.executemany("INSERT OR REPLACE INTO token VALUES (?, ?)", rising.items())
+            self._connection.executemany("INSERT OR REPLACE INTO token VALUES (?, ?)", reserved.items())
         except BaseException:
             self._connection.execute("ROLLBACK")
             raise
         self._connection.execute("COMMIT")
-        self._tokens.update(rising)
+        self._tokens.update(reserved)
 
     def _flush(self, flush: bool) -> None:
         """Whether the next transactions wait for the disk."""

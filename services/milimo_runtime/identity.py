@@ -12,15 +12,20 @@ def start_ticks(pid: int) -> int | None:
     None when there is no such process, or it has ended and only waits to be reaped. Where the platform has no /proc the
     number is in hundredths of a second since 1970; it is compared only with others of the same machine.
     """
-    if not Path("/proc/self/stat").exists():
+    if not _has_proc():
         return _start_elsewhere(pid)
     try:
-        text = Path(f"/proc/{pid}/stat").read_text()
+        text = Path(f"/proc/{pid}/stat").read_bytes()
     except (FileNotFoundError, ProcessLookupError):
         return None
     # The name in parentheses may hold anything; what follows it does not.
-    fields = text[text.rindex(")") + 2 :].split()
-    return None if fields[0] in "ZX" else int(fields[19])
+    fields = text[text.rindex(b")") + 2 :].split()
+    return None if fields[0] in b"ZX" else int(fields[19])
+
+
+@cache
+def _has_proc() -> bool:
+    return Path("/proc/self/stat").exists()
 
 
 def _start_elsewhere(pid: int) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+from functools import cache
 from typing import TYPE_CHECKING, Final
 
 import grpc
@@ -58,11 +59,15 @@ def acquire_message(request: Claim, *, acquire_id: str = "", resume_token: str =
             acquire_id=acquire_id,
             resume_token=resume_token,
             workload=workload_message(request.workload),
-            process=arbiter_pb2.ProcessIdentity(
-                pid=os.getpid(), start_ticks=start_ticks(os.getpid()) or 0, pid_namespace=pid_namespace()
-            ),
+            process=_process(os.getpid()),
         )
     )
+
+
+@cache
+def _process(pid: int) -> arbiter_pb2.ProcessIdentity:
+    """This process, whose id is `pid`: a fork of it has another."""
+    return arbiter_pb2.ProcessIdentity(pid=pid, start_ticks=start_ticks(pid) or 0, pid_namespace=pid_namespace())
 
 
 def heartbeat(sequence: int, used: int | None, parked: int) -> arbiter_pb2.LeaseRequest:
