@@ -102,7 +102,8 @@ FIGURES: Final = (
     Figure(
         name="lease_acquire_p50_ms",
         unit="ms",
-        what="a worker's lease from the request until it may be used, on the disk by then; nobody else asks",
+        what="a worker's lease from the request until it may be used: recorded by then, with a token of a block that "
+        "is on the disk; nobody else asks",
         goal=Goal(at_most=1.5, over_beside=0.0),
     ),
     Figure(name="lease_acquire_p99_ms", unit="ms", what="the same, 99th percentile", goal=Goal(at_most=10.0)),

@@ -100,7 +100,7 @@ async def _lease(
 
 
 async def _take_and_return(channel: grpc.aio.Channel, tenant: str) -> float:
-    """One lease, as workers take it; milliseconds until it may be used: it is on the disk then."""
+    """One lease, as workers take it; milliseconds until it may be used: it is recorded then."""
     begin = time.monotonic()
     lease = await _lease(channel, tenant, 1)
     took = (time.monotonic() - begin) * 1e3
