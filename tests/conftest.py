@@ -7,6 +7,7 @@ import contextlib
 import os
 import shutil
 import socket
+import subprocess
 import sys
 import tempfile
 import uuid
@@ -199,6 +200,15 @@ def new_project(database: Database) -> Callable[[], str]:
 @pytest.fixture
 def project(new_project: Callable[[], str]) -> str:
     return new_project()
+
+
+@pytest.fixture(scope="session")
+def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tiny checkpoints: those that `make test` has written, else new ones."""
+    given = os.environ.get("MILIMO_MODELS_DIR")
+    folder = Path(given) if given else tmp_path_factory.mktemp("models")
+    subprocess.run([sys.executable, "-m", "milimo_tiny", "--out", str(folder)], check=True, stdout=subprocess.DEVNULL)
+    return folder
 
 
 # --- processes -------------------------------------------------------------------------------------------------------

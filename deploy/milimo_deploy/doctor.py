@@ -14,9 +14,10 @@ from milimo_arbiter.devices import MemoryMisconfigured, find_devices
 from milimo_arbiter.settings import ArbiterSettings
 from milimo_gateway.launcher import envoy_path
 from milimo_gateway.settings import GatewaySettings
-from milimo_runtime.device import ELEMENT_TYPES
+from milimo_runtime.device import ELEMENT_TYPES, device_kind, runs_on
 from milimo_runtime.registry import Registry
 from milimo_runtime.settings import ServiceSettings
+from milimo_video.loaded import GRADES as VIDEO_GRADES
 
 from milimo_deploy import tiny_models
 from milimo_deploy.mesh import NAMES
@@ -24,7 +25,7 @@ from milimo_deploy.ports import is_free
 from milimo_deploy.running import read_description, supervisor_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from milimo_runtime.registry import InstalledModel
@@ -205,7 +206,7 @@ def memory_plan(home: Path | None = None) -> tuple[list[Fit], list[str]]:
             device=device,
             needed=footprint.bytes,
             budget=budget,
-            loads=footprint.name in ELEMENT_TYPES,
+            loads=runs_on(device_kind(device), footprint.name, _grades(model)),
         )
         for device, budget in budgets.items()
         for model in models
@@ -214,12 +215,21 @@ def memory_plan(home: Path | None = None) -> tuple[list[Fit], list[str]]:
     return fits, [_sentence(device, budget, models) for device, budget in budgets.items()]
 
 
+def _grades(model: InstalledModel) -> Collection[str]:
+    """The footprints that the model's loader knows."""
+    return VIDEO_GRADES if model.manifest.purpose == "video" else ELEMENT_TYPES
+
+
 def _sentence(device: str, budget: int, models: Sequence[InstalledModel]) -> str:
     """What the budget allows at once."""
     if not models:
         return f"{device}: no models are installed"
     sizes = {
-        model.manifest.name: [grade.bytes for grade in model.manifest.footprints if grade.name in ELEMENT_TYPES]
+        model.manifest.name: [
+            grade.bytes
+            for grade in model.manifest.footprints
+            if runs_on(device_kind(device), grade.name, _grades(model))
+        ]
         for model in models
     }
     if strange := [name for name, loadable in sizes.items() if not loadable]:

@@ -12,34 +12,15 @@ scheduler/         FlowMatchEulerDiscreteScheduler with FLUX.2's shifts
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from milimo_runtime.vision_ops import prepare_torchvision
 
 from milimo_tiny.flux2_ip_adapter import write_ip_adapter
 from milimo_tiny.flux2_native import write_native_autoencoder
-from milimo_tiny.vocabulary import byte_level_bpe
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from transformers import Qwen2TokenizerFast
-
-_SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<think>", "</think>")
-
-# What Qwen3's own template does with plain conversations.
-_CHAT_TEMPLATE = (
-    "{%- for message in messages %}"
-    "{{- '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>' + '\\n' }}"
-    "{%- endfor %}"
-    "{%- if add_generation_prompt %}"
-    "{{- '<|im_start|>assistant\\n' }}"
-    "{%- if enable_thinking is defined and enable_thinking is false %}"
-    "{{- '<think>\\n\\n</think>\\n\\n' }}"
-    "{%- endif %}"
-    "{%- endif %}"
-)
 
 _TEXT_WIDTH = 16
 _TEXT_LAYERS_USED = 3
@@ -52,13 +33,15 @@ def write_flux2(root: Path, seed: int = 0, *, is_distilled: bool = True) -> None
     `is_distilled` is what the checkpoint says of itself: the distilled one takes few steps and no guidance.
     """
     prepare_torchvision()
-    import diffusers
     import torch
-    from diffusers import AutoencoderKLFlux2, FlowMatchEulerDiscreteScheduler, Flux2Transformer2DModel
+    from diffusers import AutoencoderKLFlux2, Flux2Transformer2DModel
     from transformers import Qwen3Config, Qwen3ForCausalLM
 
+    from milimo_tiny.flux2_layout import write_layout
+    from milimo_tiny.qwen_tokenizer import END_OF_TURN, build_tokenizer
+
     root.mkdir(parents=True, exist_ok=True)
-    tokenizer = _tokenizer()
+    tokenizer = build_tokenizer()
     tokenizer.save_pretrained(root / "tokenizer")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -97,7 +80,7 @@ def write_flux2(root: Path, seed: int = 0, *, is_distilled: bool = True) -> None
                 tie_word_embeddings=False,
                 pad_token_id=tokenizer.pad_token_id,
                 bos_token_id=None,
-                eos_token_id=tokenizer.convert_tokens_to_ids("<|im_end|>"),
+                eos_token_id=tokenizer.convert_tokens_to_ids(END_OF_TURN),
                 # Wider than the usual 0.02, so that different prompts give visibly different images.
                 initializer_range=0.3,
             )
@@ -107,46 +90,9 @@ def write_flux2(root: Path, seed: int = 0, *, is_distilled: bool = True) -> None
     vae.save_pretrained(root / "vae")
     write_native_autoencoder(root, root / "vae")
     text_encoder.save_pretrained(root / "text_encoder")
-    FlowMatchEulerDiscreteScheduler(
-        shift=3.0,
-        use_dynamic_shifting=True,
-        base_shift=0.5,
-        max_shift=1.15,
-        base_image_seq_len=256,
-        max_image_seq_len=4096,
-    ).save_pretrained(root / "scheduler")
-    index: dict[str, Any] = {
-        "_class_name": "Flux2KleinPipeline",
-        "_diffusers_version": diffusers.__version__,
-        "is_distilled": is_distilled,
-        "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
-        "text_encoder": ["transformers", "Qwen3ForCausalLM"],
-        "tokenizer": ["transformers", "Qwen2TokenizerFast"],
-        "transformer": ["diffusers", "Flux2Transformer2DModel"],
-        "vae": ["diffusers", "AutoencoderKLFlux2"],
-    }
-    (root / "model_index.json").write_text(json.dumps(index, indent=2) + "\n", encoding="utf-8")
+    write_layout(root, is_distilled=is_distilled)
 
 
 def write_flux2_base(root: Path, seed: int = 0) -> None:
     """Writes a checkpoint that says it is not distilled: many steps, with guidance. As `write_flux2` else."""
     write_flux2(root, seed, is_distilled=False)
-
-
-def _tokenizer() -> Qwen2TokenizerFast:
-    from transformers import Qwen2TokenizerFast
-
-    vocabulary, merges = byte_level_bpe(size=512)
-    for token in _SPECIAL_TOKENS:
-        vocabulary[token] = len(vocabulary)
-    tokenizer = Qwen2TokenizerFast(
-        vocab=vocabulary,
-        merges=merges,
-        pad_token="<|endoftext|>",  # noqa: S106 - a token of the vocabulary
-        eos_token="<|im_end|>",  # noqa: S106 - a token of the vocabulary
-        model_max_length=1024,
-    )
-    tokenizer.add_special_tokens({"additional_special_tokens": ["<|im_start|>", "<|im_end|>"]})
-    tokenizer.add_tokens(["<think>", "</think>"])
-    tokenizer.chat_template = _CHAT_TEMPLATE
-    return tokenizer

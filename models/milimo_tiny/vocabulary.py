@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 # Words that prompts of a toy world use, so that such prompts take few tokens. Anything else falls back to bytes.
-_SENTENCES = (
+SENTENCES = (
     "a small red circle moves to the right on a white background",
     "a large blue square turns slowly on the left of the picture",
     "a green triangle and a yellow star fall from the top to the bottom",
@@ -16,7 +20,9 @@ _SENTENCES = (
 )
 
 
-def byte_level_bpe(*, size: int, end_of_word: str = "") -> tuple[dict[str, int], list[tuple[str, str]]]:
+def byte_level_bpe(
+    *, size: int, end_of_word: str = "", sentences: Sequence[str] = SENTENCES
+) -> tuple[dict[str, int], list[tuple[str, str]]]:
     """A vocabulary of at most `size` tokens that covers every byte, and its merges, best first.
 
     With `end_of_word` (CLIP's "</w>") the last piece of each word carries that suffix, so every byte has two tokens.
@@ -34,7 +40,7 @@ def byte_level_bpe(*, size: int, end_of_word: str = "") -> tuple[dict[str, int],
         else pre_tokenizers.ByteLevel(add_prefix_space=False)
     )
     tokenizer.train_from_iterator(
-        _SENTENCES,
+        sentences,
         trainers.BpeTrainer(
             vocab_size=size,
             initial_alphabet=alphabet,

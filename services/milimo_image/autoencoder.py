@@ -78,10 +78,9 @@ class AutoencoderSlot:
         return self._loaded
 
     def select(self, kind: Autoencoder) -> None:
-        """Loads this one unless it is there; the other one goes first. Raises ModelMissing."""
+        """Loads this one in place of the other, which stays when that fails. Raises ModelMissing."""
         if kind is self._kind:
             return
-        self._loaded = self._kind = None
         self._loaded = _load(self._root, kind, self._placement)
         self._kind = kind
         self.loads[kind] += 1

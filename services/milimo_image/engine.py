@@ -190,6 +190,8 @@ def image_metadata(request: ImageRequest, plan: ImagePlan, seed: int) -> ImageMe
             "strength": request.inpaint.strength,
             "feather": request.inpaint.feather,
         }
+        if request.inpaint.crop_padding is not None:
+            parameters["crop_padding"] = request.inpaint.crop_padding
     return ImageMetadata(prompt=request.prompt, parameters=parameters)
 
 

@@ -22,7 +22,7 @@ from milimo_image.engine import (
     image_metadata,
     prepare_prompt,
 )
-from milimo_image.mask import bounds, composite, softened, token_mask
+from milimo_image.mask import bounds, softened, token_mask
 from milimo_image.plan import decode_stage
 from milimo_image.references import encode_references, reference_tokens
 from milimo_image.region import region_of
@@ -99,7 +99,8 @@ def inpaint(
         painted = painted.resize(region.size, Image.Resampling.LANCZOS)
     result = image.copy()
     share = softened(masked, options.feather)[region.top : region.bottom, region.left : region.right]
-    result.paste(composite(part, painted, share), region.box)
+    # Where the share is 0 nothing changes, bit for bit.
+    result.paste(painted, region.box, Image.fromarray(share))
     observer.advance()
     return GeneratedImage(index=0, seed=seed, image=result, metadata=metadata)
 

@@ -8,12 +8,10 @@ several layers of its text encoder side by side: tokens as wide as one layer sta
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
-from milimo_runtime.errors import ModelMissing
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -21,8 +19,6 @@ if TYPE_CHECKING:
     from transformers import CLIPVisionModelWithProjection
 
     from milimo_image.ip_adapter_files import IpAdapterFiles
-    from milimo_image.models import ImageModels
-    from milimo_image.references import ReferenceCache
 
 # What CLIP's training normalised pixels with, by channel.
 _MEAN: Final = (0.48145466, 0.4578275, 0.40821073)
@@ -92,25 +88,6 @@ def load_ip_adapter(files: IpAdapterFiles, placement: Placement) -> IpAdapter:
     norm.load_state_dict({name: weights[f"norm.{name}"] for name in ("weight", "bias")}, assign=True)
     adapter = IpAdapter(encoder, projection, norm, is_projected=files.is_projected, repeats=files.repeats)
     return adapter.eval().to(placement.device)
-
-
-@torch.inference_mode()
-def adapter_tokens(models: ImageModels, image: Image.Image, cache: ReferenceCache) -> torch.Tensor:
-    """Tokens of an RGB image, (1, tokens, joint width), in host memory.
-
-    From the cache when the same pixels were seen before. Raises ModelMissing when the adapter was not loaded.
-    """
-    adapter = models.ip_adapter
-    if adapter is None:
-        raise ModelMissing("the IP-Adapter is not loaded; `milimo models verify` shows what is missing or damaged")
-    weight = adapter.projection.weight
-    digest = hashlib.sha256(f"{image.width}x{image.height};".encode() + image.tobytes()).hexdigest()
-
-    def compute() -> torch.Tensor:
-        made: torch.Tensor = adapter(clip_pixels(image, adapter.image_side).to(weight.device, weight.dtype))
-        return made.cpu()
-
-    return cache.get_or_compute(("ip-adapter", digest), compute)
 
 
 def clip_pixels(image: Image.Image, side: int) -> torch.Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
@@ -10,6 +12,7 @@ from milimo_image import defaults
 
 Mask = npt.NDArray[np.bool_]
 _WHITE_FROM = 128
+_ALL = np.uint8(255)
 
 
 def binary(mask: Image.Image, size: tuple[int, int]) -> Mask:
@@ -35,31 +38,31 @@ def token_mask(mask: Mask) -> npt.NDArray[np.float32]:
     return np.asarray(tiles.any(axis=(1, 3)), dtype=np.float32)
 
 
-def softened(mask: Mask, feather: int) -> npt.NDArray[np.float32]:
-    """How much of the new image shows, 0 to 1: 0 outside the mask, rising over `feather` pixels within it.
+def softened(mask: Mask, feather: int) -> npt.NDArray[np.uint8]:
+    """How much of the new image shows, 0 to 255: 0 outside the mask, rising over `feather` pixels within it.
 
     The width shrinks to what fits into the mask, so that its middle is new. The image's edge is no edge of the mask.
     """
     if feather == 0 or mask.all() or not mask.any():
-        return mask.astype(np.float32)
+        return mask.view(np.uint8) * _ALL
     inside = _depth(mask, feather + 1)
-    deepest = int(inside.max())
-    return (inside / deepest).astype(np.float32)
-
-
-def composite(image: Image.Image, painted: Image.Image, share: npt.NDArray[np.float32]) -> Image.Image:
-    """`painted` over `image`, both RGB of one size, by its share of each pixel; where that is 0 nothing changes."""
-    old, new = np.asarray(image), np.asarray(painted)
-    mixed = old + (new.astype(np.float32) - old) * share[..., None]
-    return Image.fromarray(np.where(share[..., None] > 0, np.rint(mixed), old).astype(np.uint8))
+    # At most 257 deep, by the limit of the feather: nothing within the mask becomes 0.
+    shares: npt.NDArray[np.uint8] = np.rint(np.linspace(0, _ALL, int(inside.max()) + 1)).astype(np.uint8)
+    return shares[inside]
 
 
 def _depth(mask: Mask, most: int) -> npt.NDArray[np.uint16]:
     """Steps along rows and columns to the nearest pixel outside the mask, at most `most`."""
     depth = np.where(mask, np.uint16(most), np.uint16(0))
-    for lines in (depth, depth.T):
-        for index in range(1, len(lines)):
-            np.minimum(lines[index], lines[index - 1] + np.uint16(1), out=lines[index])
-        for index in range(len(lines) - 2, -1, -1):
-            np.minimum(lines[index], lines[index + 1] + np.uint16(1), out=lines[index])
-    return depth
+    _step_across(depth)
+    # Columns as rows: memory is read in its order.
+    turned = np.ascontiguousarray(depth.T)
+    _step_across(turned)
+    return np.ascontiguousarray(turned.T)
+
+
+def _step_across(depth: npt.NDArray[np.uint16]) -> None:
+    """No row stays more than one above its neighbours."""
+    for rows in (depth, depth[::-1]):
+        for before, row in pairwise(rows):
+            np.minimum(row, before + np.uint16(1), out=row)

@@ -81,6 +81,7 @@ def inpaint_request_from(session: Session, project_id: str, message: image_pb2.I
         negative_prompt=message.negative_prompt,
         enable_true_cfg=message.enable_true_cfg,
         references=_references(session, project_id, message.reference_asset_ids, "inpaint.reference_asset_ids"),
+        reference_mode=_MODES[message.reference_mode],
         inpaint=Inpaint(
             image=_reference(session, project_id, message.asset_id, "inpaint.asset_id", {AssetKind.IMAGE}),
             mask=_mask_asset(session, project_id, message),

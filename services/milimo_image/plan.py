@@ -132,9 +132,7 @@ def plan_image(
     strength = 1.0 if request.inpaint is None else request.inpaint.strength
     skipped = int(max(steps - steps * strength, 0))
     cfg_scale = _cfg_scale(request, notices)
-    guidance = _guidance(request, sampling.guidance, is_distilled=is_distilled, notices=notices)
-    if cfg_scale > 1.0:
-        guidance = 1.0  # its negative prompt takes the place of the empty one
+    guidance = _guidance(request, sampling.guidance, cfg_scale, is_distilled=is_distilled, notices=notices)
     autoencoder = _autoencoder(request, autoencoders, notices)
     as_tokens, adapted = _reference_use(request, autoencoder, ip_adapter)
     plan_seeds = _seeds(request, random_seed)
@@ -269,22 +267,23 @@ def _cfg_scale(request: ImageRequest, notices: list[Notice]) -> float:
     return scale
 
 
-def _guidance(request: ImageRequest, default: float, *, is_distilled: bool, notices: list[Notice]) -> float:
-    if request.guidance is None:
-        return default
-    if not defaults.MIN_GUIDANCE <= request.guidance <= defaults.MAX_GUIDANCE:
+def _guidance(
+    request: ImageRequest, default: float, cfg_scale: float, *, is_distilled: bool, notices: list[Notice]
+) -> float:
+    guidance = default if request.guidance is None else request.guidance
+    if not defaults.MIN_GUIDANCE <= guidance <= defaults.MAX_GUIDANCE:
         raise InvalidArgument(
-            "guidance", f"is {request.guidance}; expected {defaults.MIN_GUIDANCE:g} to {defaults.MAX_GUIDANCE:g}"
+            "guidance", f"is {guidance}; expected {defaults.MIN_GUIDANCE:g} to {defaults.MAX_GUIDANCE:g}"
         )
-    if is_distilled:
-        if request.guidance > 1.0:
-            notices.append(
-                Notice(
-                    code="GUIDANCE_IGNORED", text="a distilled checkpoint runs without guidance; use true CFG instead"
-                )
-            )
-        return 1.0
-    return request.guidance
+    if cfg_scale > 1.0:
+        why = "true CFG takes its place"  # the negative prompt stands for the empty one
+    elif is_distilled:
+        why = "a distilled checkpoint runs without it; use true CFG instead"
+    else:
+        return guidance
+    if request.guidance is not None and guidance > 1.0:
+        notices.append(Notice(code="GUIDANCE_IGNORED", text=f"guidance has no effect: {why}"))
+    return 1.0
 
 
 def _autoencoder(request: ImageRequest, there: AbstractSet[Autoencoder], notices: list[Notice]) -> Autoencoder:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from milimo_runtime.artefacts import commit_file
@@ -48,6 +48,7 @@ _EXTENSIONS: Final = {ImageFormat.JPEG: "jpg", ImageFormat.PNG: "png"}
 class LoadedImage:
     """The weights and what is kept beside them; dropped together."""
 
+    name: str  # of the model, with its family
     models: ImageModels
     caches: Caches
 
@@ -76,6 +77,7 @@ def load(installed: InstalledModel, devices: DevicePlan, check: Callable[[], Non
     from milimo_image.references import reference_cache
 
     return LoadedImage(
+        name=installed.full_name,
         models=load_image_models(installed.root, devices, check),
         caches=Caches(prompts=prompt_cache(), references=reference_cache()),
     )
@@ -106,8 +108,8 @@ class ImageProgram:
         )
         stages = [Stage(name=stage.name, steps=stage.steps, cost=stage.cost) for stage in plan.stages]
         model = self._process.model
-        # References are computed beside the image.
-        pictures = 1 + len(request.references)
+        # References are computed beside the image; one to inpaint is the first of its own.
+        pictures = 1 + len(request.references) + (request.inpaint is not None)
         workload = model.workload(width=plan.model_width, height=plan.model_height, frames=pictures)
         if request.enhance_prompt:
             provider = provider_of(self._process.settings)
@@ -147,7 +149,7 @@ class ImageProgram:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             made = self._made(request, plan, index, loaded, observer, mask_key)
-            return {"asset_id": self._store(run, request, plan, made, artefact, folder)}
+            return {"asset_id": self._store(run, request, plan, made, artefact, folder, model=loaded.name)}
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -231,10 +233,13 @@ class ImageProgram:
         made: GeneratedImage,
         artefact: str,
         folder: Path,
+        *,
+        model: str,
     ) -> str:
         from milimo_image.output import encode_image, encode_thumbnail
 
-        encoded = encode_image(made.image, made.metadata, request.format)
+        metadata = replace(made.metadata, parameters={"model": model, **made.metadata.parameters})
+        encoded = encode_image(made.image, metadata, request.format)
         path, thumbnail = folder / "image", folder / "thumbnail"
         path.write_bytes(encoded.data)
         thumbnail.write_bytes(encode_thumbnail(made.image).data)
@@ -252,7 +257,7 @@ class ImageProgram:
             ),
             artefact=artefact,
             name=request.prompt[:_NAME_CHARACTERS],
-            parameters=json.loads(json.dumps(dict(made.metadata.parameters))),
+            parameters=json.loads(json.dumps(dict(metadata.parameters))),
             thumbnail=thumbnail,
             fraction=(made.index + 1) / len(plan.seeds),
         )

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from milimo_runtime.errors import ModelMissing
 from milimo_runtime.lru import ByteBoundedCache
 from PIL.Image import Resampling
 
 from milimo_image import defaults
-from milimo_image.ip_adapter import adapter_tokens
+from milimo_image.ip_adapter import clip_pixels
 from milimo_image.latents import normalise, reference_positions, to_tokens
 from milimo_image.plan import ENCODE_REFERENCES
 from milimo_image.reference_size import cropped_size, scaled_size
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from milimo_runtime.observer import Observer
     from PIL.Image import Image
 
+    from milimo_image.ip_adapter import IpAdapter
     from milimo_image.models import ImageModels
     from milimo_image.plan import ImagePlan
 
@@ -81,9 +83,18 @@ def encode_image(models: ImageModels, image: Image, cache: ReferenceCache) -> to
     """
     if cropped_size(*image.size) != image.size:
         raise ValueError(f"an image of {image.width} × {image.height} has no sides of multiples of 16")
-    pixels = image.tobytes()
-    digest = hashlib.sha256(f"{image.mode}:{image.width}x{image.height};".encode() + pixels).hexdigest()
-    return cache.get_or_compute((models.vae_fingerprint, digest), lambda: _encode(models, image))
+    return cache.get_or_compute((models.vae_fingerprint, _digest(image)), lambda: _encode(models, image))
+
+
+def adapter_tokens(models: ImageModels, image: Image, cache: ReferenceCache) -> torch.Tensor:
+    """Tokens that the IP-Adapter makes of an RGB image, (1, tokens, joint width), in host memory.
+
+    From the cache when the same pixels were seen before. Raises ModelMissing when the adapter was not loaded.
+    """
+    adapter = models.ip_adapter
+    if adapter is None:
+        raise ModelMissing("the IP-Adapter is not loaded; `milimo models verify` shows what is missing or damaged")
+    return cache.get_or_compute(("ip-adapter", _digest(image)), lambda: _adapted(adapter, image))
 
 
 def reference_tokens(latents: Sequence[torch.Tensor]) -> ReferenceTokens | None:
@@ -126,9 +137,23 @@ def encode_references(
     return EncodedReferences(latents=tuple(latents), adapter_tokens=torch.cat(adapted, dim=1) if adapted else None)
 
 
+def _digest(image: Image) -> str:
+    """Of its pixels."""
+    return hashlib.sha256(f"{image.mode}:{image.width}x{image.height};".encode() + image.tobytes()).hexdigest()
+
+
+@torch.inference_mode()
+def _adapted(adapter: IpAdapter, image: Image) -> torch.Tensor:
+    weight = adapter.projection.weight
+    tokens: torch.Tensor = adapter(clip_pixels(image, adapter.image_side).to(weight.device, weight.dtype))
+    return tokens.cpu()
+
+
 @torch.inference_mode()
 def _encode(models: ImageModels, image: Image) -> torch.Tensor:
     vae = models.vae
+    # A large image that was decoded before has left it on tiles.
+    vae.use_tiling = False
     # −1 to 1, (1, 3, height, width).
     pixels = torch.from_numpy(np.asarray(image.convert("RGB"), dtype=np.float32)[None] / 255.0).permute(0, 3, 1, 2)
     pixels = (2.0 * pixels - 1.0).to(vae.device, vae.dtype)

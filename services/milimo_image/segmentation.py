@@ -57,7 +57,7 @@ class Segmentation:
         """
         image = common_pb2.ImageSource(asset_id=asset_id)
         if prompt.text:
-            request = segmentation_pb2.SegmentTextRequest(image=image, text=prompt.text)
+            request = segmentation_pb2.SegmentTextRequest(image=image, text=prompt.text, merged_only=True)
             answer = await _answer(lambda: self._stub.SegmentText(request))
             found = [answer.merged] if answer.merged.area else []
             field, what = "inpaint.mask_text", f"finds nothing in the image: {prompt.text!r}"

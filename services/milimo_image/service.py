@@ -108,11 +108,11 @@ class ImageService(image_pb2_grpc.ImageServiceServicer):
             if isinstance(asked, image_pb2.ImageParameters):
                 has_provider = self._process.settings.prompt_provider != "none"
                 request, below = request_from(session, project_id, asked, has_provider=has_provider), "image"
-                element_ids, subject = tuple(asked.element_ids), asked.element_id
+                subject = asked.element_id
             else:
                 request, below = inpaint_request_from(session, project_id, asked), "inpaint"
-                element_ids, subject = (), ""
-            request, told = with_elements(session, project_id, request, element_ids, below=below, subject=subject)
+                subject = ""
+            request, told = with_elements(session, project_id, request, asked.element_ids, below=below, subject=subject)
         installed = self._process.model.installed()
         with fields_below(below):
             plan = plan_image(

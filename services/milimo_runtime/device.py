@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final, Literal, get_args
 from milimo_runtime.errors import FailedPrecondition
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Iterable, Mapping
 
     import torch
 
@@ -36,10 +36,10 @@ class GradeUnknown(FailedPrecondition):
 
     default_reason = "GRADE_UNKNOWN"
 
-    def __init__(self, model: str, *grades: str) -> None:
+    def __init__(self, model: str, *grades: str, known: Iterable[str]) -> None:
         super().__init__(
             f"the model {model} cannot be loaded as {', '.join(map(repr, grades))}: footprints that can be are "
-            f"{', '.join(ELEMENT_TYPES)}; add one of them to its model.toml",
+            f"{', '.join(known)}; add one of them to its model.toml",
             metadata={"model": model, "footprints": ",".join(grades)},
         )
 
@@ -148,14 +148,20 @@ def runs_on(kind: DeviceKind, grade: str, grades: Collection[str] = ELEMENT_TYPE
     return grade in grades and (grade != FP8 or _PLANS[kind].allows_fp8)
 
 
+def grades_on(kind: DeviceKind, grades: Collection[str] = ELEMENT_TYPES) -> list[str]:
+    """Those of `grades` in which a model can be loaded on such a device, by name."""
+    return sorted(grade for grade in grades if runs_on(kind, grade, grades))
+
+
 def granted_plan(device: str, grade: str, *, model: str, grades: Collection[str] = ELEMENT_TYPES) -> DevicePlan:
     """The plan for a model that was granted a device, in a grade of its manifest that its loader knows (`grades`).
 
     The weights have the grade's element type, except for parts that compute right in another one only. Raises
     GradeUnknown.
     """
-    if not runs_on(device_kind(device), grade, grades):
-        raise GradeUnknown(model, grade)
+    kind = device_kind(device)
+    if not runs_on(kind, grade, grades):
+        raise GradeUnknown(model, grade, known=grades_on(kind, grades))
     plan = device_plan(device)
     dtype = {**ELEMENT_TYPES, **SMALLER_GRADES}[grade]
     return replace(

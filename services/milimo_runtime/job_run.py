@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from milimo_runtime.job_feed import JobFeed
     from milimo_runtime.job_store import JobStore
     from milimo_runtime.jobs import DurableBody, EphemeralBody
-    from milimo_runtime.lease_terms import QueuePlace, Workload
+    from milimo_runtime.lease_terms import Grant, QueuePlace, Workload
     from milimo_runtime.residency import Residency
     from milimo_runtime.turn import Turn
 
@@ -151,6 +151,8 @@ class JobRun:
         self._sequence = job.last_sequence
         self._state = job.state
         self._place: QueuePlace | None = None
+        # In which the model ran last.
+        self._grade = ""
         # What the watchers were told last: the next step of the job goes on from there.
         self._fraction = job.fraction
 
@@ -175,6 +177,7 @@ class JobRun:
             with residency.turn(self.job.id, self.job.priority, self._waiting, workload) as turn:
                 self.signals.check()
                 self.enter(JobState.RUNNING)
+                self._tell_grade(turn.grant)
                 yield turn
         finally:
             self.signals.rouse = _nobody
@@ -267,6 +270,12 @@ class JobRun:
         except MilimoError as error:
             failure = failure_of(error)
             return {"failure": {"code": failure.code, "message": failure.message, "details": list(failure.details)}}
+
+    def _tell_grade(self, grant: Grant) -> None:
+        """A smaller one than the best changes the result: it is told, once in a row."""
+        if grant.grade not in (grant.best_grade, self._grade):
+            self.notice("SMALLER_FOOTPRINT", f"runs as {grant.grade}: there was no room for {grant.best_grade}")
+        self._grade = grant.grade
 
     def _short_of_memory(self, problem: str) -> None:
         self.notice("OUT_OF_MEMORY", f"memory ran out, others are asked for theirs, and it is tried again: {problem}")

@@ -148,6 +148,7 @@ class Lease:
             device=granted.device,
             bytes=granted.bytes,
             grade=granted.footprint,
+            best_grade=request.grades[0].name,
             fencing_token=granted.fencing_token,
         )
 

@@ -56,12 +56,16 @@ class Claim:
 
 @dataclass(frozen=True, kw_only=True)
 class Grant:
-    """What was granted: a device such as "cuda:0", a grade by name, a token that rises with each grant there."""
+    """What was granted: a device such as "cuda:0", a grade by name, a token that rises with each grant there.
+
+    `best_grade` is the one that the tenant would have liked best.
+    """
 
     lease_id: str
     device: str
     bytes: int
     grade: str
+    best_grade: str
     fencing_token: int
 
 

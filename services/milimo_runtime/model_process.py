@@ -20,6 +20,7 @@ from milimo_runtime.device import (
     detect_device,
     device_kind,
     device_plan,
+    grades_on,
     granted_plan,
     runs_on,
 )
@@ -202,7 +203,7 @@ def grades_of(installed: InstalledModel, kind: DeviceKind, grades: Collection[st
     footprints = installed.manifest.footprints
     unknown = [footprint.name for footprint in footprints if not runs_on(kind, footprint.name, grades)]
     if len(unknown) == len(footprints):
-        raise GradeUnknown(installed.full_name, *unknown)
+        raise GradeUnknown(installed.full_name, *unknown, known=grades_on(kind, grades))
     if unknown:
         log.warning(
             "footprints are left out that cannot be loaded",
@@ -241,6 +242,8 @@ async def open_model_process(
     loop = asyncio.get_running_loop()
     # As the arbiter numbers devices. Read by CUDA when it first looks for some.
     os.environ["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
+    # Read by tqdm when it is imported: the libraries' bars are no lines of a log.
+    os.environ["TQDM_DISABLE"] = "1"
     if settings.torch_threads is not None:
         # Read by OpenMP when torch is imported, which happens later.
         os.environ["OMP_NUM_THREADS"] = str(settings.torch_threads)

@@ -27,18 +27,23 @@ class StageSpeeds:
 
     def __init__(self) -> None:
         self._seconds: dict[str, float] = {}
+        # Of the fastest portion.
+        self._fastest: dict[str, float] = {}
 
-    def learn(self, stage: str, cost: float, seconds: float) -> None:
-        """Takes up a measurement."""
-        measured = seconds / cost
-        kind = _kind(stage)
-        known = self._seconds.get(kind, measured)
-        self._seconds[kind] = known + _NEWEST * (measured - known)
+    def learn(self, stage: str, cost: float, seconds: float, *, fastest: float) -> None:
+        """Takes up a measurement; `fastest`: seconds per unit of cost in the fastest portion of the stage."""
+        for rates, measured in ((self._seconds, seconds / cost), (self._fastest, fastest)):
+            known = rates.setdefault(_kind(stage), measured)
+            rates[_kind(stage)] = known + _NEWEST * (measured - known)
 
     def predict(self, stage: str, cost: float) -> float | None:
         """Seconds that so much of the stage will take; None while nothing is known."""
         known = self._seconds.get(_kind(stage))
         return None if known is None else known * cost
+
+    def least(self, stage: str, cost: float) -> float:
+        """Seconds that so much of the stage would take if all of it went like its fastest portions; 0 if unknown."""
+        return self._fastest.get(_kind(stage), 0.0) * cost
 
 
 def _kind(stage: str) -> str:
@@ -62,19 +67,21 @@ class _Pace:
         self.portions += 1
         self.fastest = min(self.fastest, seconds / cost)
 
-    def left(self, cost: float, expected: float | None) -> float | None:
+    def left(self, cost: float, expected: float | None, least: float) -> float | None:
         """Seconds for the `cost` that is left of a stage that took `expected` seconds as a whole before, if it did.
 
         Portions need not be even: a decoder works long for its first frames and hands over the others quickly. What
-        the stage took before tells the end then, unless all goes faster, or slower, than it did.
+        the stage took before tells the end then, unless all goes faster, or slower, than it did. `least` is what the
+        fastest portions took that were seen before.
         """
         if not self.portions:
             return expected
         mean = cost * self.seconds / self.cost
         if expected is None:
             return mean
-        left = min(max(expected - self.seconds, 0.0), mean)
-        return left if self.portions == 1 else max(left, cost * self.fastest)
+        if self.portions > 1:
+            least = cost * self.fastest
+        return min(max(expected - self.seconds, least), mean)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,7 +156,7 @@ class StageProgress:
     def _learn(self) -> None:
         """The current stage is over: what was measured of it as a whole is its speed."""
         if self._pace.portions:
-            self._speeds.learn(self._current, self._pace.cost, self._pace.seconds)
+            self._speeds.learn(self._current, self._pace.cost, self._pace.seconds, fastest=self._pace.fastest)
         self._pace = _Pace()
 
     def _reached(self) -> Reached:
@@ -175,7 +182,8 @@ class StageProgress:
         cost = stage.cost * (stage.steps - self._done[stage.name])
         if stage.name != self._current or not self._pace.portions:
             return self._speeds.predict(stage.name, cost)
-        return self._pace.left(cost, self._speeds.predict(stage.name, stage.cost * stage.steps))
+        expected = self._speeds.predict(stage.name, stage.cost * stage.steps)
+        return self._pace.left(cost, expected, self._speeds.least(stage.name, cost))
 
     def _extrapolate(self, cost: float) -> float | None:
         """An ETA while the speed of some stages is unknown: they are taken to be as fast as those that are known."""

@@ -80,8 +80,11 @@ def segmented(
     *,
     width: int,
     height: int,
+    merged_only: bool = False,
 ) -> segmentation_pb2.SegmentTextResponse:
-    """The answer to a text: the instances in their order, and all in one mask. Raises ResourceExhausted.
+    """The answer to a text: the instances in their order unless `merged_only`, and all in one mask.
+
+    Raises ResourceExhausted when it is too large.
 
     One instance at a time is there at full size, beside the union of those before it.
     """
@@ -91,7 +94,8 @@ def segmented(
     for instance in instances:
         mask = instance.field.mask()
         merged |= mask
-        answer.instances.append(room.taken_by(mask_message(mask, instance.score, mask_format, label=text)))
+        if not merged_only:
+            answer.instances.append(room.taken_by(mask_message(mask, instance.score, mask_format, label=text)))
     best = max((instance.score for instance in instances), default=0.0)
     answer.merged.CopyFrom(room.taken_by(mask_message(merged, best, mask_format, label=text)))
     return answer

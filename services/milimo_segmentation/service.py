@@ -96,7 +96,12 @@ class SegmentationService(segmentation_pb2_grpc.SegmentationServiceServicer):
                 instances = on_a_turn(self._process.model.residency(), waiter, segment)
                 with self._calls.encoding():
                     return segmented(
-                        instances, request.text, request.mask_format, width=image.width, height=image.height
+                        instances,
+                        request.text,
+                        request.mask_format,
+                        width=image.width,
+                        height=image.height,
+                        merged_only=request.merged_only,
                     )
 
         return await self._calls.answer(call)

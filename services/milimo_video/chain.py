@@ -24,10 +24,11 @@ if TYPE_CHECKING:
     from milimo_runtime.observer import Observer
     from numpy.typing import NDArray
 
-    from milimo_video.conditioning import Material
+    from milimo_video.chunk import Chunk
     from milimo_video.decode import Tiling
+    from milimo_video.material import Material
     from milimo_video.models import VideoModels
-    from milimo_video.plan import Chunk, VideoPlan
+    from milimo_video.plan import VideoPlan
     from milimo_video.request import VideoRequest
     from milimo_video.stages import Latents
     from milimo_video.text import PromptCache

@@ -28,10 +28,11 @@ if TYPE_CHECKING:
     from milimo_runtime.observer import Observer
     from milimo_runtime.progress import Stage
 
+    from milimo_video.chunk import Chunk
     from milimo_video.continuation import HandOff
     from milimo_video.loaded import LoadedVideo
     from milimo_video.packets import Segment
-    from milimo_video.plan import Chunk, VideoPlan
+    from milimo_video.plan import VideoPlan
     from milimo_video.request import VideoRequest
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from milimo_runtime.errors import InvalidArgument
 from PIL import Image, ImageOps
 
+from milimo_video import limits
 from milimo_video.continuation import LatentTail
 from milimo_video.geometry import TEMPORAL_COMPRESSION
 
@@ -19,24 +20,19 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from diffusers.pipelines.ltx2.pipeline_ltx2_condition import LTX2VideoCondition
-    from numpy.typing import NDArray
 
+    from milimo_video.chunk import Chunk
     from milimo_video.continuation import HandOff
-    from milimo_video.plan import Chunk
+    from milimo_video.material import Material
     from milimo_video.request import VideoRequest
 
-    # An image, or the frames of a video: RGB bytes [n, height, width, 3].
-    Material = Image.Image | NDArray[np.uint8]
-
 IMAGE_CRF = 33
-# H.264 with yuv420p codes blocks of two by two pixels.
-_MIN_IMAGE_SIDE = 2
 
 
 def placed_conditions(
     request: VideoRequest, chunk: Chunk, material: Mapping[str, Material], *, append_first: bool
 ) -> list[LTX2VideoCondition]:
-    """The chunk's conditions for the pipeline; `material` holds the request's images and videos by asset id.
+    """The chunk's conditions for the pipeline; `material` holds its images and videos by `ChunkCondition.key`.
 
     What stands at frame 0 replaces the first latent frames, one of an image, or with `append_first` is appended like
     what stands at other frames: as tokens of its own from its pixel frame on, for the model to follow. Raises
@@ -47,7 +43,7 @@ def placed_conditions(
     conditions = []
     for placed in chunk.conditions:
         condition = request.conditions[placed.index]
-        given = material[condition.asset_id]
+        given = material[placed.key(condition.asset_id)]
         conditions.append(
             # An image is compressed here, once for both stages, so the pipeline must not do it again.
             LTX2VideoCondition(
@@ -61,10 +57,10 @@ def placed_conditions(
 
 
 def _image_frame(image: Image.Image, condition: int) -> Image.Image:
-    if min(image.size) < _MIN_IMAGE_SIDE:
+    if min(image.size) < limits.MIN_CONDITION_SIDE:
         raise InvalidArgument(
             f"conditions[{condition}].asset_id",
-            f"the image is {image.width} × {image.height}; both sides must be at least {_MIN_IMAGE_SIDE}",
+            f"the image is {image.width} × {image.height}; both sides must be at least {limits.MIN_CONDITION_SIDE}",
         )
     return compress_image(image)
 

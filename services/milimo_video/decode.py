@@ -50,7 +50,7 @@ class Tiling:
 def decode_video(models: VideoModels, latents: torch.Tensor, tiling: Tiling) -> Iterator[NDArray[np.uint8]]:
     """Yields the frames of video latents [1, 128, F, h, w] in order, as arrays [n, 32 h, 32 w, 3] of RGB bytes.
 
-    There are 8 (F − 1) + 1 frames in all. Only one piece is in memory at a time.
+    There are 8 (F − 1) + 1 frames in all. Only one piece is in memory at a time. (32 is the real autoencoder's.)
     """
     vae = models.vae
     latents = latents.to(vae.dtype)
@@ -85,7 +85,7 @@ def _decoded_pieces(vae: Any, latents: torch.Tensor, tiling: Tiling) -> Iterator
     """
     total, height, width = latents.shape[2:]
     frames = (total - 1) * TEMPORAL_COMPRESSION + 1
-    if frames * height * width * SPATIAL_COMPRESSION**2 <= tiling.one_pass_pixels:
+    if frames * height * width * vae.spatial_compression_ratio**2 <= tiling.one_pass_pixels:
         yield vae.decode(latents, None, return_dict=False)[0]
         return
     size = tiling.frames // TEMPORAL_COMPRESSION
@@ -110,7 +110,7 @@ def _decoded_pieces(vae: Any, latents: torch.Tensor, tiling: Tiling) -> Iterator
 
 
 def _decode_tile(vae: Any, latents: torch.Tensor, tiling: Tiling) -> torch.Tensor:
-    side = tiling.side // SPATIAL_COMPRESSION
+    side = tiling.side // vae.spatial_compression_ratio
     if latents.shape[3] <= side and latents.shape[4] <= side:
         decoded = vae.decode(latents, None, return_dict=False)[0]
     else:

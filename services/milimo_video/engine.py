@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache, partial
 from typing import TYPE_CHECKING
 
@@ -14,10 +14,11 @@ from milimo_video.choice import Pipeline
 from milimo_video.conditioning import placed_conditions, tail_conditions
 from milimo_video.continuation import match_statistics
 from milimo_video.decode import Tiling, decode_audio, decode_video
-from milimo_video.encode import AUDIO_FRAME, Mp4Writer, crop_centre, write_thumbnail
-from milimo_video.geometry import SPATIAL_COMPRESSION, audio_samples, latent_frames
+from milimo_video.encode import AUDIO_FRAME, Mp4Writer, crop_centre
+from milimo_video.geometry import audio_samples, latent_frames
 from milimo_video.preview import ColourMap, fit_colour_map, render_preview
 from milimo_video.reference import only_images, reference_videos
+from milimo_video.result import finished_video
 from milimo_video.stages import Shot, denoise_full_size, denoise_half_size, double_frame_rate, upsample_latents
 from milimo_video.temporal import at_half_rate
 from milimo_video.text import PromptCache, encode_prompt
@@ -30,27 +31,14 @@ if TYPE_CHECKING:
     from milimo_runtime.observer import Observer
     from PIL import Image
 
-    from milimo_video.conditioning import Material
+    from milimo_video.chunk import Chunk
     from milimo_video.continuation import HandOff
+    from milimo_video.material import Material
     from milimo_video.models import VideoModels
-    from milimo_video.plan import Chunk, VideoPlan
+    from milimo_video.plan import VideoPlan
     from milimo_video.request import VideoRequest
+    from milimo_video.result import VideoResult
     from milimo_video.stages import Latents
-
-
-@dataclass(frozen=True, kw_only=True)
-class VideoResult:
-    """A finished video and its thumbnail, with what a media store records of them."""
-
-    path: Path
-    thumbnail_path: Path
-    width: int
-    height: int
-    num_frames: int
-    fps: int
-    seed: int
-    audio_sample_rate: int
-    parameters_json: str
 
 
 def generate(
@@ -68,10 +56,10 @@ def generate(
 
     The plan has one chunk; `milimo_video.chain` makes longer videos.
 
-    `material` holds the request's images and the frames of its videos by asset id. The thumbnail stands beside the
-    video, with the suffix ".jpg". The same request gives the same bytes on the same machine with the same number of
-    torch threads (another number may change the last bits of the sound). `observer` hears of every step and may raise
-    `JobCancelled`, which passes through at once; a half-written file is then removed.
+    `material` holds the request's images and the frames of its videos by `ChunkCondition.key`. The thumbnail stands
+    beside the video, with the suffix ".jpg". The same request gives the same bytes on the same machine with the same
+    number of torch threads (another number may change the last bits of the sound). `observer` hears of every step and
+    may raise `JobCancelled`, which passes through at once; a half-written file is then removed.
 
     Raises `Unimplemented` for what can be planned but not made yet.
     """
@@ -171,7 +159,6 @@ def save_video(
     """The second half of `generate`: decodes and encodes piece by piece, audio along with the frames it goes with."""
     rate = models.audio_sample_rate
     text = parameters.to_json(request, plan, models.name)
-    thumbnail = out_path.with_suffix(".jpg")
     observer.begin(stage_costs.DECODE, plan.num_frames)
     audio = decode_audio(models, latents.audio, audio_samples(plan.num_frames, plan.fps, rate))
     with Mp4Writer(
@@ -198,18 +185,7 @@ def save_video(
             writer.write_audio(audio[:, heard:until])
             heard = until
             observer.advance(len(wanted))
-    write_thumbnail(first, thumbnail)
-    return VideoResult(
-        path=out_path,
-        thumbnail_path=thumbnail,
-        width=plan.width,
-        height=plan.height,
-        num_frames=plan.num_frames,
-        fps=plan.fps,
-        seed=request.seed,
-        audio_sample_rate=rate,
-        parameters_json=text,
-    )
+    return finished_video(request, plan, out_path, first, sample_rate=rate, parameters_json=text)
 
 
 def _require_supported(models: VideoModels, request: VideoRequest, plan: VideoPlan) -> None:
@@ -226,7 +202,9 @@ def _denoise(
     second = sigmas.DISTILLED_STAGE_2
 
     observer.begin(chunk.stage_prefix + stage_costs.STAGE_1, len(first))
-    half = denoise_half_size(models, shot, first, _step_listener(shot, first, observer, colours, 2))
+    half = denoise_half_size(
+        models, shot, first, _step_listener(shot, first, observer, colours, 2 * models.compression)
+    )
 
     if before is not None and before.statistics is not None:
         # Here, so that stage 2 smooths what that changes beside the frames that the chunk goes on from.
@@ -238,7 +216,7 @@ def _denoise(
 
     observer.begin(chunk.stage_prefix + stage_costs.STAGE_2, len(second))
     refined = denoise_full_size(
-        models, shot, upsampled, half.audio, second, _step_listener(shot, second, observer, colours, 1)
+        models, shot, upsampled, half.audio, second, _step_listener(shot, second, observer, colours, models.compression)
     )
     return half.video, refined
 
@@ -256,9 +234,8 @@ def _double_frame_rate(
     # Of m frames there come 2 m - 1, so that the sound is longer by one of these; decoding cuts it.
     colours = cache(partial(fit_colour_map, models.vae))
     observer.begin(chunk.stage_prefix + stage_costs.REFINE_TIME, len(schedule))
-    refined = denoise_full_size(
-        models, doubled, video, latents.audio, schedule, _step_listener(doubled, schedule, observer, colours, 1)
-    )
+    on_step = _step_listener(doubled, schedule, observer, colours, models.compression)
+    refined = denoise_full_size(models, doubled, video, latents.audio, schedule, on_step)
     return replace(refined, half_rate=latents.video)
 
 
@@ -267,9 +244,9 @@ def _step_listener(
     schedule: tuple[float, ...],
     observer: Observer,
     colours: Callable[[], ColourMap],
-    divisor: int,
+    pixels: int,
 ) -> Callable[[int, torch.Tensor], None]:
-    """Reports steps of a stage that works at 1 / `divisor` of the shot's size."""
+    """Reports steps of a stage in which a side of a latent stands for so many `pixels` of the shot's."""
     levels = (*schedule, 0.0)
     before: torch.Tensor | None = None
 
@@ -283,8 +260,8 @@ def _step_listener(
             sigma_before=levels[done - 1],
             sigma=levels[done],
             frames=latent_frames(shot.frames),
-            height=shot.height // divisor // SPATIAL_COMPRESSION,
-            width=shot.width // divisor // SPATIAL_COMPRESSION,
+            height=shot.height // pixels,
+            width=shot.width // pixels,
             colours=colours,
         )
         observer.preview(render)

@@ -9,12 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from fractions import Fraction
 
-# Properties of the video autoencoder.
+# Properties of the video autoencoder. Another one may have a spatial compression that divides this one.
 SPATIAL_COMPRESSION = 32
 TEMPORAL_COMPRESSION = 8
 # Stage 1 works at half the size, and that half must still be a multiple of the autoencoder's 32.
 TWO_STAGE_MULTIPLE = 2 * SPATIAL_COMPRESSION
-ONE_STAGE_MULTIPLE = SPATIAL_COMPRESSION
 AUDIO_LATENTS_PER_SECOND = 25
 AUDIO_SAMPLE_RATE = 24_000
 
@@ -34,9 +33,9 @@ def latent_frames(frames: int) -> int:
     return (frames - 1) // TEMPORAL_COMPRESSION + 1
 
 
-def video_tokens(width: int, height: int, frames: int) -> int:
+def video_tokens(width: int, height: int, frames: int, compression: int = SPATIAL_COMPRESSION) -> int:
     """Tokens of the transformer's video stream: one per latent position. Width and height are multiples of 32."""
-    return latent_frames(frames) * (height // SPATIAL_COMPRESSION) * (width // SPATIAL_COMPRESSION)
+    return latent_frames(frames) * (height // compression) * (width // compression)
 
 
 def resampled(frames: int, fps: float, wanted_fps: float) -> int:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Final
 
 from milimo_runtime.registry import Registry
 
 from milimo_video.checkpoint_files import find_checkpoint, temporal_upsampler, weight_shapes
+from milimo_video.geometry import SPATIAL_COMPRESSION
 from milimo_video.lora_file import find_lora, with_loras
 from milimo_video.safetensors_header import read_header
 
@@ -27,6 +29,13 @@ _REMEMBERED_CHECKPOINTS: Final = 4
 def checkpoint_of(installed: InstalledModel) -> Checkpoint:
     """What the transformer's weights are, as the manifest says."""
     return "dev" if installed.manifest.checkpoint == "dev" else "distilled"
+
+
+def compression_of(installed: InstalledModel) -> int:
+    """Pixels that a side of a latent stands for: as the autoencoder's configuration says, in diffusers' layout."""
+    config = installed.root / "vae" / "config.json"
+    said = json.loads(config.read_text(encoding="utf-8")) if config.is_file() else {}
+    return int(said.get("spatial_compression_ratio") or SPATIAL_COMPRESSION)
 
 
 def lora_finder(installed: InstalledModel) -> Callable[[str], LoraFile]:

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from milimo_runtime.job_run import JobRun
     from milimo_runtime.model_process import ModelProcess
 
-    from milimo_video.engine import VideoResult
     from milimo_video.loaded import LoadedVideo
     from milimo_video.request import VideoRequest
+    from milimo_video.result import VideoResult
 
 VIDEO_ARTEFACT: Final = "video"
 _NAME_CHARACTERS: Final = 80

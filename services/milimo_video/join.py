@@ -9,10 +9,10 @@ import numpy as np
 
 from milimo_video import parameters, stage_costs
 from milimo_video.chain import overlap_samples
-from milimo_video.encode import AUDIO_FRAME, AudioTrack, open_mp4, write_thumbnail
-from milimo_video.engine import VideoResult
+from milimo_video.encode import AUDIO_FRAME, AudioTrack, open_mp4
 from milimo_video.geometry import audio_samples
 from milimo_video.packets import PacketCopy
+from milimo_video.result import finished_video
 from milimo_video.sound import SoundMixer
 from milimo_video.splice import splice
 
@@ -25,9 +25,11 @@ if TYPE_CHECKING:
     from milimo_runtime.observer import Observer
     from numpy.typing import NDArray
 
+    from milimo_video.chunk import Chunk
     from milimo_video.packets import Segment
-    from milimo_video.plan import Chunk, VideoPlan
+    from milimo_video.plan import VideoPlan
     from milimo_video.request import VideoRequest
+    from milimo_video.result import VideoResult
 
 
 def join_chunks(
@@ -50,7 +52,6 @@ def join_chunks(
     left by an exception no file remains. Raises `SegmentUnfit`.
     """
     text = parameters.to_json(request, plan, model)
-    thumbnail = out_path.with_suffix(".jpg")
     observer.begin(stage_costs.JOIN, len(plan.chunks))
     container = open_mp4(out_path, comment=text, description=request.prompt)
     try:
@@ -62,21 +63,11 @@ def join_chunks(
                 splice(around, plan, segment, sound, observer, container, sample_rate, out_path.parent)
         finally:
             container.close()
-        write_thumbnail(first_frame(out_path), thumbnail)
+        first = first_frame(out_path)
+        return finished_video(request, plan, out_path, first, sample_rate=sample_rate, parameters_json=text)
     except BaseException:
         out_path.unlink(missing_ok=True)
         raise
-    return VideoResult(
-        path=out_path,
-        thumbnail_path=thumbnail,
-        width=plan.width,
-        height=plan.height,
-        num_frames=plan.num_frames,
-        fps=plan.fps,
-        seed=request.seed,
-        audio_sample_rate=sample_rate,
-        parameters_json=text,
-    )
 
 
 def _join(

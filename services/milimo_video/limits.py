@@ -19,6 +19,8 @@ MAX_SIDE = 4096
 MAX_FRAMES = 20_000
 MAX_PROMPT_CHARS = 10_000
 MAX_CONDITIONS = 32
+# Pixels: H.264 with yuv420p, by which images are compressed, codes blocks of two by two.
+MIN_CONDITION_SIDE = 2
 MAX_LORAS = 8
 MAX_LORA_WEIGHT = 2.0
 # `torch.Generator` takes 64 bits; chunks add their index, and the contract carries a signed integer.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from milimo.v1 import jobs_pb2, video_pb2
+from milimo.v1 import common_pb2, jobs_pb2, models_pb2, video_pb2
 from milimo_runtime.assets import AssetKind, require_asset, require_project
 from milimo_runtime.errors import InvalidArgument, Unimplemented
 from milimo_runtime.seeds import draw_seed
@@ -145,18 +145,23 @@ def _condition(session: Session, project_id: str, message: video_pb2.VideoCondit
     asset = require_asset(session, message.asset_id, field_name=f"{field}.asset_id", project_id=project_id)
     if asset.kind not in (AssetKind.IMAGE, AssetKind.VIDEO):
         raise InvalidArgument(f"{field}.asset_id", f"is a {asset.kind}; an image or a video is expected")
+    if min(asset.width, asset.height) < limits.MIN_CONDITION_SIDE:
+        raise InvalidArgument(
+            f"{field}.asset_id",
+            f"is {asset.width} × {asset.height}; both sides must be at least {limits.MIN_CONDITION_SIDE}",
+        )
     return Condition(
         asset_id=asset.id,
         kind="image" if asset.kind is AssetKind.IMAGE else "video",
         frame_index=message.frame_index,
-        strength=message.strength if message.HasField("strength") else 1.0,
+        strength=message.strength if message.HasField("strength") else limits.DEFAULT_STRENGTH,
         frames=resampled(asset.num_frames, asset.fps, fps) if asset.kind is AssetKind.VIDEO else 1,
     )
 
 
-def plan_message(plan: VideoPlan, model: InstalledModel) -> video_pb2.VideoPlan:
-    """The answer to PlanVideo."""
-    footprint = model.manifest.footprints[0]
+def plan_message(plan: VideoPlan, request: VideoRequest, model: InstalledModel) -> video_pb2.VideoPlan:
+    """The answer to PlanVideo: the plan of a request for a model."""
+    best = model.manifest.footprints[0]
     return video_pb2.VideoPlan(
         pipeline=_PIPELINES[plan.pipeline],
         reason=plan.reason,
@@ -174,12 +179,17 @@ def plan_message(plan: VideoPlan, model: InstalledModel) -> video_pb2.VideoPlan:
             for chunk in plan.chunks
         ],
         stages=[_stage(stage, plan) for stage in plan.stages],
-        memory_bytes=footprint.bytes,
-        footprint=footprint.name,
+        memory_bytes=best.bytes,
+        footprint=best.name,
         duration_seconds=plan.num_frames / plan.fps,
         model=f"{model.manifest.family}/{model.manifest.name}",
         distilled=plan.checkpoint == "distilled",
         notices=[jobs_pb2.JobEvent.Notice(code=notice.code, text=notice.text) for notice in plan.notices],
+        footprints=[
+            models_pb2.ModelFootprint(name=footprint.name, bytes=footprint.bytes)
+            for footprint in model.manifest.footprints
+        ],
+        loras=[common_pb2.Lora(name=lora.name, weight=lora.weight) for lora in request.loras],
     )
 
 

@@ -72,6 +72,11 @@ class VideoModels:
         return self.text_to_video.vae
 
     @property
+    def compression(self) -> int:
+        """Pixels that a side of a latent stands for."""
+        return int(self.vae.spatial_compression_ratio)
+
+    @property
     def audio_vae(self) -> Any:
         """The audio autoencoder, an AutoencoderKLLTX2Audio."""
         return self.text_to_video.audio_vae

@@ -7,14 +7,15 @@ measured against.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from milimo_runtime.errors import InvalidArgument
 
 from milimo_video import limits, sigmas
 from milimo_video.choice import Choice, Pipeline, choose_pipeline
+from milimo_video.chunk import Chunk, ChunkCondition
 from milimo_video.geometry import (
     AUDIO_SAMPLE_RATE,
+    SPATIAL_COMPRESSION,
     TWO_STAGE_MULTIPLE,
     Overlap,
     Span,
@@ -32,48 +33,6 @@ from milimo_video.request import Checkpoint, VideoRequest
 from milimo_video.stage_costs import Stage, chunk_stages, join_stage
 from milimo_video.temporal import at_half_rate, doubled, halved
 from milimo_video.validation import resolve_frame, validate_request
-
-if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
-
-@dataclass(frozen=True, kw_only=True)
-class ChunkCondition:
-    """A condition of the request (`index` in `VideoRequest.conditions`), at a frame of its chunk.
-
-    `frames`: how many frames of it are used, 8k + 1; 1 of an image. They are frame `first` of it and then `every` so
-    many.
-    """
-
-    index: int
-    frame: int
-    frames: int = 1
-    first: int = 0
-    every: int = 1
-
-    def shown(self, video: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """The frames that are used of the condition's video [n, height, width, 3]."""
-        return video[self.first :: self.every][: self.frames]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chunk:
-    """One pass of the model: what it contributes, its seed, prompts, conditions and its tokens in both stages.
-
-    `stage_prefix` stands before the names of its stages.
-    """
-
-    span: Span
-    seed: int
-    prompt: str
-    negative_prompt: str
-    stage_prefix: str
-    conditions: tuple[ChunkCondition, ...]
-    stage_1_tokens: int
-    stage_2_tokens: int
-    # Of the temporal stage; 0 without it.
-    temporal_tokens: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,8 +98,9 @@ def plan_video(
     checkpoint: Checkpoint,
     *,
     chunk_frames: int = limits.CHUNK_FRAMES,
+    compression: int = SPATIAL_COMPRESSION,
 ) -> VideoPlan:
-    """The plan for a request.
+    """The plan for a request, of a checkpoint whose latents stand for `compression` pixels a side.
 
     `chunk_frames` (8k + 1) is the longest pass of the model; with a temporal stage, whose passes have 16k + 1 frames,
     it is rounded up to one of these. Raises `InvalidArgument` for a request that is out of the limits or that
@@ -164,7 +124,7 @@ def plan_video(
     spans = place.spans
     footage = request.extension is not None or request.retake is not None
     chained = len(spans) > 1 or footage
-    chunks = tuple(_chunk(request, choice, place, span, width, height, chained=chained) for span in spans)
+    chunks = tuple(_chunk(request, choice, place, span, width, height, compression, chained=chained) for span in spans)
     steps = _steps(request, checkpoint)
     temporal_steps = len(sigmas.TEMPORAL_REFINEMENT) if request.upscale else 0
     reason = choice.reason
@@ -251,7 +211,15 @@ def _image_plan(request: VideoRequest, checkpoint: Checkpoint, choice: Choice, o
 
 
 def _chunk(
-    request: VideoRequest, choice: Choice, place: Place, span: Span, width: int, height: int, *, chained: bool
+    request: VideoRequest,
+    choice: Choice,
+    place: Place,
+    span: Span,
+    width: int,
+    height: int,
+    compression: int,
+    *,
+    chained: bool,
 ) -> Chunk:
     chunk = Chunk(
         span=span,
@@ -259,7 +227,7 @@ def _chunk(
         prompt=_prompt_of(request, span.index),
         negative_prompt=_negative_prompt_of(request, span.index),
         stage_prefix=f"chunk_{span.index + 1}." if chained else "",
-        conditions=_conditions_of(request, span, place.first_frame),
+        conditions=_conditions_of(request, span, place.first_frame, choice.pipeline),
         stage_1_tokens=0,
         stage_2_tokens=0,
     )
@@ -268,10 +236,10 @@ def _chunk(
     _, appended_last = _appended(request, chunk.conditions, choice)
     return replace(
         chunk,
-        stage_1_tokens=_tokens(width // 2, height // 2, first.span, appended)
-        + reference_tokens(request, (one.frames for one in references), width // 2, height // 2),
-        stage_2_tokens=_tokens(width, height, first.span, appended),
-        temporal_tokens=_tokens(width, height, span, appended_last) if request.upscale else 0,
+        stage_1_tokens=_tokens(width // 2, height // 2, compression, first.span, appended)
+        + reference_tokens(request, (one.frames for one in references), width // 2, height // 2, compression),
+        stage_2_tokens=_tokens(width, height, compression, first.span, appended),
+        temporal_tokens=_tokens(width, height, compression, span, appended_last) if request.upscale else 0,
     )
 
 
@@ -335,14 +303,29 @@ def _refuse_doubled_conditions(request: VideoRequest, pipeline: Pipeline) -> Non
         first_at[frame] = i
 
 
-def _conditions_of(request: VideoRequest, span: Span, first_frame: int) -> tuple[ChunkCondition, ...]:
-    """Conditions whose frame lies in the kept part of the chunk, at the chunk's own frame numbers."""
+def _conditions_of(
+    request: VideoRequest, span: Span, first_frame: int, pipeline: Pipeline
+) -> tuple[ChunkCondition, ...]:
+    """Conditions that show something of the kept part of the chunk, at the chunk's own frame numbers.
+
+    A video goes on from chunk to chunk. As a reference it shows the frames that the chunk repeats too, so that its
+    latents stand for the same frames as the chunk's.
+    """
     found = []
     for i, condition in enumerate(request.conditions):
-        frame = resolve_frame(condition.frame_index, request.num_frames) - first_frame - span.start
-        if 0 <= frame < span.kept:
-            used = whole_latents(min(condition.frames, span.kept - frame))
-            found.append(ChunkCondition(index=i, frame=frame + span.overlap, frames=used))
+        begin = resolve_frame(condition.frame_index, request.num_frames) - first_frame
+        end = min(begin + condition.frames, span.start + span.kept)
+        if begin < span.start + span.kept and end > span.start:
+            repeats = condition.kind == "video" and pipeline is Pipeline.IC_LORA
+            here = max(begin, span.start - (span.overlap if repeats else 0))
+            found.append(
+                ChunkCondition(
+                    index=i,
+                    frame=here - span.start + span.overlap,
+                    frames=whole_latents(end - here),
+                    read_from=here - begin,
+                )
+            )
     return tuple(found)
 
 
@@ -357,6 +340,7 @@ def _appended(
     return references, tuple(one for one in others if not (first_replaces and one.frame == 0))
 
 
-def _tokens(width: int, height: int, span: Span, appended: tuple[ChunkCondition, ...]) -> int:
+def _tokens(width: int, height: int, compression: int, span: Span, appended: tuple[ChunkCondition, ...]) -> int:
     """Tokens of a chunk's video, and those of the images and videos that are appended to it."""
-    return video_tokens(width, height, span.frames) + sum(video_tokens(width, height, one.frames) for one in appended)
+    lengths = (span.frames, *(one.frames for one in appended))
+    return sum(video_tokens(width, height, frames, compression) for frames in lengths)

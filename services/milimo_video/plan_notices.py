@@ -12,8 +12,8 @@ from milimo_video.request import Handoff
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from milimo_video.chunk import ChunkCondition
     from milimo_video.place import Place
-    from milimo_video.plan import ChunkCondition
     from milimo_video.request import Checkpoint, VideoRequest
 
 
@@ -97,16 +97,12 @@ def plan_notices(
 
 def _footage_notices(request: VideoRequest, placed: Iterable[ChunkCondition]) -> list[Notice]:
     notices = []
-    for condition in placed:
-        lasts = request.conditions[condition.index].frames
-        if condition.frames < lasts:
-            notices.append(
-                Notice(
-                    code="CONDITION_TRIMMED",
-                    text=f"conditions[{condition.index}]: the first {condition.frames} of its {lasts} frames are used, "
-                    "8k + 1 within its chunk",
-                )
-            )
+    used = {condition.index: condition.read_from + condition.frames for condition in placed}
+    for index, frames in used.items():
+        lasts = request.conditions[index].frames
+        if frames < lasts:
+            text = f"conditions[{index}]: the first {frames} of its {lasts} frames are used, 8k + 1 in each chunk"
+            notices.append(Notice(code="CONDITION_TRIMMED", text=text))
     if request.extension is not None and request.handoff is Handoff.LATENT:
         notices.append(
             Notice(code="HANDOFF_REENCODED", text="a video has no latents: its last frames are encoded again")

@@ -1,7 +1,7 @@
 """Small pictures of a video that is still being denoised, without decoding it.
 
-A linear map from a latent to the mean colour of its 32 × 32 pixels is fitted once per autoencoder, to plain colours
-that the autoencoder itself encodes: no table of factors that belongs to one set of weights.
+A linear map from a latent to the mean colour of its pixels is fitted once per autoencoder, to plain colours that the
+autoencoder itself encodes: no table of factors that belongs to one set of weights.
 """
 
 from __future__ import annotations
@@ -12,8 +12,6 @@ from typing import Any
 
 import torch
 from PIL import Image
-
-from milimo_video.geometry import SPATIAL_COMPRESSION
 
 _LONG_SIDE = 256
 # Per channel, in the autoencoder's range.
@@ -34,7 +32,7 @@ class ColourMap:
 def fit_colour_map(vae: Any) -> ColourMap:
     """Fits the map for an AutoencoderKLLTX2Video by ridge regression over 27 plain colours of 2 × 2 latents."""
     colours = torch.tensor(list(product(_LEVELS, repeat=3)))
-    side = 2 * SPATIAL_COMPRESSION
+    side = 2 * vae.spatial_compression_ratio
     pictures = colours[:, :, None, None, None].expand(-1, -1, 1, side, side).to(vae.device, vae.dtype)
     latents = vae.encode(pictures).latent_dist.mode().float().mean(dim=(2, 3, 4)).cpu()
     latents = (latents - vae.latents_mean.float().cpu()) / vae.latents_std.float().cpu()

@@ -8,7 +8,7 @@ from milimo_runtime.progress import Stage
 
 from milimo_video import job_parameters
 from milimo_video.chained_job import ChainedVideo
-from milimo_video.installed import checkpoint_of, meet
+from milimo_video.installed import checkpoint_of, compression_of, meet
 from milimo_video.job_files import VIDEO_ARTEFACT, commit_video, scratch_folder
 from milimo_video.narrative import with_written_prompts
 from milimo_video.plan import plan_video, with_prompts_of
@@ -40,6 +40,7 @@ class VideoProgram:
             request,
             checkpoint_of(installed),
             chunk_frames=job_parameters.chunk_frames(run.job.parameters),
+            compression=compression_of(installed),
         )
         stages = [Stage(name=stage.name, steps=stage.steps, cost=stage.step_cost) for stage in plan.stages]
         request = with_written_prompts(self._process, run, request, plan, stages)

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from milimo_video.conditioning import Material
-    from milimo_video.plan import Chunk
+    from milimo_video.chunk import Chunk
+    from milimo_video.material import Material
     from milimo_video.request import VideoRequest
 
 
@@ -45,7 +45,7 @@ def reference_videos(request: VideoRequest, chunk: Chunk, material: Mapping[str,
     references = []
     for placed in chunk.conditions:
         condition = request.conditions[placed.index]
-        given = material[condition.asset_id]
+        given = material[placed.key(condition.asset_id)]
         if isinstance(given, Image.Image):
             continue
         references.append(

@@ -18,10 +18,12 @@ def reference_frames(frames: int, temporal_scale: int) -> list[int]:
     return chosen[: whole_latents(len(chosen))]
 
 
-def reference_tokens(request: VideoRequest, lengths: Iterable[int], width: int, height: int) -> int:
+def reference_tokens(request: VideoRequest, lengths: Iterable[int], width: int, height: int, compression: int) -> int:
     """Tokens of references of so many frames each in a stage of this size."""
     downscale, temporal_scale = request.reference_scales
     return sum(
-        video_tokens(width // downscale, height // downscale, len(reference_frames(frames, temporal_scale)))
+        video_tokens(
+            width // downscale, height // downscale, len(reference_frames(frames, temporal_scale)), compression
+        )
         for frames in lengths
     )

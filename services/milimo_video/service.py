@@ -16,7 +16,7 @@ from milimo_runtime.worker_service import watch
 
 from milimo_video import job_parameters
 from milimo_video.elements import with_elements
-from milimo_video.installed import checkpoint_of, meet
+from milimo_video.installed import checkpoint_of, compression_of, meet
 from milimo_video.messages import plan_message, request_from
 from milimo_video.plan import plan_video
 from milimo_video.plan_notices import NO_PROVIDER
@@ -51,8 +51,8 @@ class VideoService(video_pb2_grpc.VideoServiceServicer):
 
     async def PlanVideo(self, request: video_pb2.PlanVideoRequest, context: Context) -> video_pb2.PlanVideoResponse:
         """What would be done, and why."""
-        _, plan, model = await asyncio.to_thread(self._plan, request.project_id, request.video)
-        return video_pb2.PlanVideoResponse(plan=plan_message(plan, model))
+        planned, plan, model = await asyncio.to_thread(self._plan, request.project_id, request.video)
+        return video_pb2.PlanVideoResponse(plan=plan_message(plan, planned, model))
 
     async def SubmitVideo(
         self, request: video_pb2.SubmitVideoRequest, context: Context
@@ -122,6 +122,7 @@ class VideoService(video_pb2_grpc.VideoServiceServicer):
                 request,
                 checkpoint_of(model),
                 chunk_frames=self._process.settings.video_chunk_frames,
+                compression=compression_of(model),
             )
         unheard = () if has_provider or not request.enhance_prompt else (NO_PROVIDER,)
         return request, replace(plan, notices=(*told, *unheard, *plan.notices)), model

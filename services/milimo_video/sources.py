@@ -11,15 +11,16 @@ from milimo_runtime.images import decode_image
 from milimo_video.footage import Fit, read_clip, read_frames
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Mapping
 
     import numpy as np
     from milimo_runtime.model_process import ModelProcess
     from numpy.typing import NDArray
 
-    from milimo_video.conditioning import Material
+    from milimo_video.chunk import Chunk
     from milimo_video.loaded import LoadedVideo
-    from milimo_video.plan import Chunk, VideoPlan
+    from milimo_video.material import Material
+    from milimo_video.plan import VideoPlan
     from milimo_video.request import VideoRequest
 
 
@@ -58,8 +59,8 @@ def trail_piece(request: VideoRequest, plan: VideoPlan) -> Piece | None:
     return _of_retake(request, plan, plan.first_frame + plan.new_frames, plan.trail)
 
 
-def condition_pieces(request: VideoRequest, plan: VideoPlan, chunk: Chunk) -> list[Piece]:
-    """The videos among the conditions of a chunk, each asset once and as long as it is needed."""
+def condition_pieces(request: VideoRequest, plan: VideoPlan, chunk: Chunk) -> Mapping[str, Piece]:
+    """What a chunk needs of the videos among its conditions, by `ChunkCondition.key`."""
     pieces: dict[str, Piece] = {}
     for placed in chunk.conditions:
         condition = request.conditions[placed.index]
@@ -68,13 +69,14 @@ def condition_pieces(request: VideoRequest, plan: VideoPlan, chunk: Chunk) -> li
         piece = Piece(
             asset_id=condition.asset_id,
             field=f"video.conditions[{placed.index}].asset_id",
-            start_s=0.0,
+            start_s=placed.read_from / plan.fps,
             count=placed.frames,
             fit=Fit(width=plan.model_width, height=plan.model_height),
         )
-        known = pieces.setdefault(condition.asset_id, piece)
-        pieces[condition.asset_id] = replace(known, count=max(known.count, piece.count))
-    return list(pieces.values())
+        key = placed.key(condition.asset_id)
+        known = pieces.setdefault(key, piece)
+        pieces[key] = replace(known, count=max(known.count, piece.count))
+    return pieces
 
 
 def read_piece(process: ModelProcess[LoadedVideo], plan: VideoPlan, piece: Piece) -> NDArray[np.uint8]:
@@ -86,8 +88,11 @@ def read_piece(process: ModelProcess[LoadedVideo], plan: VideoPlan, piece: Piece
 
 
 def require_readable(process: ModelProcess[LoadedVideo], request: VideoRequest, plan: VideoPlan) -> None:
-    """Decodes what the chunks will need of videos, and keeps none of it. Raises as `read_piece`."""
-    for piece in _all_pieces(request, plan):
+    """Decodes what the first and the last chunk to need it will read of each video, and keeps none of it.
+
+    What lies between may be long, and is found out by its own chunk. Raises as `read_piece`.
+    """
+    for piece in _first_and_last_pieces(request, plan):
         with process.database.read() as session:
             asset = require_asset(session, piece.asset_id, field_name=piece.field)
         with process.media.local(asset.key, scratch=process.scratch) as path:
@@ -102,7 +107,7 @@ def require_readable(process: ModelProcess[LoadedVideo], request: VideoRequest, 
 def chunk_material(
     process: ModelProcess[LoadedVideo], request: VideoRequest, plan: VideoPlan, chunk: Chunk
 ) -> Mapping[str, Material]:
-    """The images and videos of a chunk's conditions by asset id.
+    """The images and videos of a chunk's conditions, by `ChunkCondition.key`.
 
     Raises NotFound when one was deleted meanwhile, InvalidArgument when one cannot be read.
     """
@@ -116,18 +121,18 @@ def chunk_material(
     for asset in assets:
         with process.media.local(asset.key, scratch=process.scratch) as path:
             material[asset.id] = decode_image(path, field="video.conditions")
-    for piece in condition_pieces(request, plan, chunk):
-        material[piece.asset_id] = read_piece(process, plan, piece)
+    for key, piece in condition_pieces(request, plan, chunk).items():
+        material[key] = read_piece(process, plan, piece)
     return material
 
 
-def _all_pieces(request: VideoRequest, plan: VideoPlan) -> Iterator[Piece]:
-    found: Iterable[Piece | None] = (
-        lead_piece(request, plan),
-        trail_piece(request, plan),
-        *(piece for chunk in plan.chunks for piece in condition_pieces(request, plan, chunk)),
-    )
-    return (piece for piece in found if piece is not None)
+def _first_and_last_pieces(request: VideoRequest, plan: VideoPlan) -> Iterator[Piece]:
+    by_chunk = [condition_pieces(request, plan, chunk).values() for chunk in plan.chunks]
+    # By asset: the last that is named stays.
+    first = {piece.asset_id: piece for pieces in reversed(by_chunk) for piece in pieces}
+    last = {piece.asset_id: piece for pieces in by_chunk for piece in pieces}
+    found = (lead_piece(request, plan), trail_piece(request, plan), *first.values(), *last.values())
+    return (piece for piece in dict.fromkeys(found) if piece is not None)
 
 
 def _of_retake(request: VideoRequest, plan: VideoPlan, first: int, count: int) -> Piece:

@@ -14,7 +14,7 @@ from milimo_video.geometry import Span, whole_latents
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from milimo_video.plan import Chunk, ChunkCondition
+    from milimo_video.chunk import Chunk, ChunkCondition
 
 
 def doubled(frames: int) -> int:
@@ -71,7 +71,7 @@ def conditions_at_half_rate(conditions: Sequence[ChunkCondition]) -> tuple[Chunk
             frame=(placed.frame + 1) // 2,
             frames=_whole((placed.frames - placed.frame % 2 + 1) // 2),
             # A single frame has no next one.
-            first=placed.frame % 2 if placed.frames > 1 else 0,
+            first=placed.first + (placed.frame % 2 if placed.frames > 1 else 0),
             every=2,
         )
         for placed in conditions

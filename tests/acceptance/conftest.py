@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,21 +13,13 @@ from milimo_deploy.running import running_mesh
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from milimo_deploy.running import RunningMesh
 
 MIB = 1024**2
 # Enough for the video model alone, or for image and segmentation together.
 BUDGET_BYTES = 512 * MIB
-
-
-@pytest.fixture(scope="session")
-def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny checkpoints: those that `make test` has written, else new ones."""
-    given = os.environ.get("MILIMO_MODELS_DIR")
-    folder = Path(given) if given else tmp_path_factory.mktemp("models")
-    subprocess.run([sys.executable, "-m", "milimo_tiny", "--out", str(folder)], check=True, stdout=subprocess.DEVNULL)
-    return folder
 
 
 @pytest.fixture(scope="session")

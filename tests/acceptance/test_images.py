@@ -64,8 +64,31 @@ def test_references_and_true_guidance_act(
         assert notices == codes, name
         made[name] = decode_image(content(http, asset), field="result").tobytes()
         assert asset.parameters["seed"] == 3
+        assert asset.parameters["model"] == "tiny/flux-2"
     assert made["plain"] == made["ignored"] == made["diffusers"]
     assert len({made["plain"], made["reference"], made["guided"]}) == 3
+
+
+def test_a_batch_is_one_job_with_previews_of_each_image(
+    client: Milimo, project: projects_pb2.Project, http: str
+) -> None:
+    image = image_pb2.ImageParameters(prompt="the sea", width=100, height=70, count=3, steps=2)
+    request = image_pb2.GenerateImageRequest(project_id=project.id, image=image, previews=True)
+    events = list(client.images.GenerateImage(request))
+    fractions = [event.progress.fraction for event in events if event.HasField("progress")]
+    assert fractions == sorted(fractions)
+    previews = [event.preview.image for event in events if event.HasField("preview")]
+    assert 1 <= len(previews) <= 3 * 2
+    for preview in previews:
+        assert decode_image(preview, field="preview").size == (112, 80)
+    assets = [event.artefact_committed.asset for event in events if event.HasField("artefact_committed")]
+    seed = int(client.jobs.GetJob(jobs_pb2.GetJobRequest(job_id=events[0].job_id)).job.parameters["seed"])  # type: ignore[arg-type]
+    assert [asset.parameters["seed"] for asset in assets] == [seed, seed + 1, seed + 2]
+    made = {content(http, asset) for asset in assets}
+    assert len(made) == 3
+    for asset in assets:
+        thumbnail = decode_image(httpx.get(f"{http}{asset.thumbnail_url}").content, field="thumbnail")
+        assert (asset.width, asset.height, *thumbnail.size) == (100, 70, 25, 18)
 
 
 @pytest.mark.parametrize("kind", ["png", "rotated jpeg", "transparent png"])

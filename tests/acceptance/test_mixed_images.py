@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -52,15 +53,17 @@ def _mixed(client: Milimo, project: projects_pb2.Project, mesh: RunningMesh, fol
     Image.fromarray(pixels).save(folder / "image.png")
     asset_id = client.upload(folder / "image.png", project_id=project.id).id
     video = video_pb2.VideoParameters(prompt="the sea", width=128, height=64, num_frames=9, seed=3)
-    before = max((lease.fencing_token for lease in _status(client).leases), default=0)
+    earlier = _grants(client)
     process = psutil.Process(mesh.pid("image"))
     waiting: deque[tuple[bool, str]] = deque()
     resident: list[int] = []
+    grants: dict[int, str] = {}
 
     def finish_first() -> None:
         is_image, job_id = waiting.popleft()
         job = client.watch(job_id).result()
         assert job.state == jobs_pb2.JOB_STATE_SUCCEEDED, job.error
+        grants.update(_grants(client))
         if is_image:
             resident.append(process.memory_info().rss)
 
@@ -73,15 +76,17 @@ def _mixed(client: Milimo, project: projects_pb2.Project, mesh: RunningMesh, fol
             finish_first()
     while waiting:
         finish_first()
-    status = _status(client)
-    # Memory changed hands, again and again.
-    assert max(lease.fencing_token for lease in status.leases) - before >= count // 3
-    assert "reclaim_requested" in {decision.action for decision in status.decisions}
+    # Segmentation fits beside either. Of the others one does: memory went from one to the other, again and again.
+    holders = [grants[token] for token in sorted(grants.keys() - earlier.keys())]
+    holders = [tenant for tenant in holders if tenant in {"image", "video"}]
+    assert sum(one != other for one, other in pairwise(holders)) >= max(2, count // 5), holders
     return resident
 
 
-def _status(client: Milimo) -> arbiter_pb2.ArbiterStatus:
-    return client.gpu.GetStatus(arbiter_pb2.GetStatusRequest()).status
+def _grants(client: Milimo) -> dict[int, str]:
+    """Who was granted memory, by fencing token, as far back as the arbiter tells."""
+    status = client.gpu.GetStatus(arbiter_pb2.GetStatusRequest()).status
+    return {each.fencing_token: each.tenant for each in status.decisions if each.action == "granted"}
 
 
 def test_leases_alternate_and_no_job_fails(

@@ -2,8 +2,9 @@
 
 python child_chain.py CHECKPOINT FOLDER
 
-A line with a number of chunks is answered with {"seconds", "peak_bytes"}: of each of the chunks, and the most memory
-that was resident so far. The numbers shall rise: a peak is never forgotten.
+A line with a number of chunks is answered with {"seconds", "peak_bytes"}: the processor's time for each of the chunks,
+which others on the machine do not take, and the most memory that was resident so far. The numbers shall rise: a peak is
+never forgotten.
 """
 
 from __future__ import annotations
@@ -65,16 +66,16 @@ def request_of(chunks: int) -> VideoRequest:
 
 
 def make(models: VideoModels, request: VideoRequest, plan: VideoPlan, folder: Path) -> list[float]:
-    """Makes the chunks and joins them as video.mp4 in `folder`; returns the seconds of each."""
+    """Makes the chunks and joins them as video.mp4 in `folder`; returns the processor's seconds for each."""
     prompts, seconds = PromptCache(4), []
     before: HandOff | None = None
     for number, chunk in enumerate(plan.chunks):
         files = ChunkFiles(
             segment=folder / f"{number}.mp4", sound=folder / f"{number}.npy", hand_off=folder / f"{number}.safetensors"
         )
-        begin = time.perf_counter()
+        begin = time.process_time()
         make_chunk(models, request, plan, chunk, {}, before, Silent(), files, prompts=prompts, tiling=Tiling())
-        seconds.append(time.perf_counter() - begin)
+        seconds.append(time.process_time() - begin)
         before = load_hand_off(files.hand_off) if files.hand_off.exists() else None
 
     @contextlib.contextmanager

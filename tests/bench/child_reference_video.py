@@ -29,26 +29,13 @@ from diffusers import (  # noqa: E402
 from diffusers.pipelines.ltx2.latent_upsampler import LTX2LatentUpsamplerModel  # noqa: E402
 from diffusers.utils.export_utils import encode_video  # noqa: E402
 from milimo_video.encode import Mp4Writer, write_thumbnail  # noqa: E402
+from milimo_video.sigmas import DISTILLED, DISTILLED_STAGE_2  # noqa: E402
+from milimo_video.stages import UNGUIDED  # noqa: E402
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_UNGUIDED: Final[dict[str, Any]] = {
-    "guidance_scale": 1.0,
-    "stg_scale": 0.0,
-    "modality_scale": 1.0,
-    "guidance_rescale": 0.0,
-    "audio_guidance_scale": 1.0,
-    "audio_stg_scale": 0.0,
-    "audio_modality_scale": 1.0,
-    "audio_guidance_rescale": 0.0,
-    "spatio_temporal_guidance_blocks": [29],
-    "use_cross_timestep": False,
-    "return_dict": False,
-}
 _BATCH_FRAMES: Final = 16
-_STAGE_1: Final = [1.0, 0.99375, 0.9875, 0.98125, 0.975, 0.909375, 0.725, 0.421875]
-_STAGE_2: Final = [0.909375, 0.725, 0.421875]
 
 
 class Reference:
@@ -77,18 +64,17 @@ class Reference:
             "frame_rate": float(fps),
             "generator": torch.Generator("cpu").manual_seed(request["seed"]),
             "output_type": "latent",
-            **_UNGUIDED,
+            "return_dict": False,
+            **UNGUIDED.arguments(),
         }
         half = {"width": width // 2, "height": height // 2}
-        video, audio = pipe(**common, **half, num_inference_steps=8, sigmas=_STAGE_1, noise_scale=1.0)
+        video, audio = pipe(**common, **half, **_schedule(DISTILLED))
         (larger,) = self._upsample(latents=video, **half, num_frames=frames, output_type="latent", return_dict=False)
         video, _ = pipe(
             **common,
             width=width,
             height=height,
-            num_inference_steps=3,
-            sigmas=_STAGE_2,
-            noise_scale=_STAGE_2[0],
+            **_schedule(DISTILLED_STAGE_2),
             latents=larger,
             audio_latents=audio,
         )
@@ -111,6 +97,11 @@ class Reference:
                 writer.write_frames(pictures.numpy())
             writer.write_audio(samples)
         write_thumbnail(first, path.with_suffix(".jpg"))
+
+
+def _schedule(sigmas: tuple[float, ...]) -> dict[str, Any]:
+    """The pipelines' arguments for these noise levels."""
+    return {"num_inference_steps": len(sigmas), "sigmas": list(sigmas), "noise_scale": sigmas[0]}
 
 
 def _pictures(decoded: torch.Tensor) -> Iterator[torch.Tensor]:

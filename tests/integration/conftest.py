@@ -29,13 +29,14 @@ FOOTPRINT = 600
 
 @dataclass
 class ArbiterProcess:
-    """An arbiter that lends 1,000 bytes of host memory."""
+    """An arbiter that lends so much host memory."""
 
     home: Path
     address: str
     channel: grpc.aio.Channel
     ttl_s: float
     ollama: str | None = None
+    budget: int = BUDGET
     process: asyncio.subprocess.Process | None = None
 
     @property
@@ -62,7 +63,7 @@ class ArbiterProcess:
             "MILIMO_LOG_FORMAT": "text",
             "MILIMO_ARBITER_ADDRESS": self.address,
             "MILIMO_ARBITER_DEVICE": "cpu",
-            "MILIMO_ARBITER_BUDGET_BYTES": str(BUDGET),
+            "MILIMO_ARBITER_BUDGET_BYTES": str(self.budget),
             "MILIMO_ARBITER_TTL_SECONDS": str(self.ttl_s),
             "MILIMO_ARBITER_GRACE_SECONDS": str(2 * self.ttl_s),
             "MILIMO_ARBITER_IDLE_DEADLINE_SECONDS": "5",
@@ -129,10 +130,14 @@ def arbiter_process(tmp_path: Path, arbiter_ttl_s: float) -> Callable[..., Abstr
     """Starts an arbiter for the length of a block."""
 
     @asynccontextmanager
-    async def started(ttl_s: float = arbiter_ttl_s, ollama: str | None = None) -> AsyncIterator[ArbiterProcess]:
+    async def started(
+        ttl_s: float = arbiter_ttl_s, ollama: str | None = None, budget: int = BUDGET
+    ) -> AsyncIterator[ArbiterProcess]:
         address = f"127.0.0.1:{free_port()}"
         channel = arbiter_channel(address)
-        arbiter = ArbiterProcess(home=tmp_path / "home", address=address, channel=channel, ttl_s=ttl_s, ollama=ollama)
+        arbiter = ArbiterProcess(
+            home=tmp_path / "home", address=address, channel=channel, ttl_s=ttl_s, ollama=ollama, budget=budget
+        )
         await arbiter.start()
         try:
             yield arbiter

@@ -103,7 +103,7 @@ async def test_a_text_gives_everything_that_it_finds() -> None:
         png = await segmentation.mask("asset", MaskPrompt(text="the boat"))
     assert set(white(png)) == pixels(3, 4, 10, 9)
     (asked,) = servicer.asked
-    assert (asked.image.asset_id, asked.text) == ("asset", "the boat")
+    assert (asked.image.asset_id, asked.text, asked.merged_only) == ("asset", "the boat", True)
 
 
 async def test_clicks_and_a_box_are_one_object() -> None:

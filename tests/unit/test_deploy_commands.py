@@ -144,16 +144,19 @@ def test_doctor_counts_only_what_can_be_loaded(
     models = tmp_path / "home/models"
     install_all(models)
     monkeypatch.setenv("MILIMO_ARBITER_BUDGET_BYTES", str(400 * MIB))
-    install(models, "ltx-2", "video", 384, fp8=10)
+    install(models, "flux-2", "image", 256, fp8=10)
+    install(models, "ltx-2", "video", 500, fp8=390, whole=10)
     document = json.loads(milimo("doctor", "--plan", "--json").stdout)
-    video = {fit["footprint"]: (fit["loads"], fit["fits"]) for fit in document["plan"] if fit["model"] == "ltx-2"}
-    assert video == {"float32": (True, True), "fp8": (False, False)}
+    plan = {(fit["model"], fit["footprint"]): (fit["loads"], fit["fits"]) for fit in document["plan"]}
+    assert (plan["flux-2", "float32"], plan["flux-2", "fp8"]) == ((True, True), (False, False))
+    video = [plan["ltx-2", footprint] for footprint in ("float32", "fp8", "whole")]
+    assert video == [(True, False), (True, True), (False, False)]
     assert "not all models fit at once" in document["advice"][0]
-    assert "ltx-2\tfp8\t10.0 MiB\tno loader" in milimo("doctor", "--plan").stdout
+    assert "flux-2\tfp8\t10.0 MiB\tno loader" in milimo("doctor", "--plan").stdout
 
-    install(models, "ltx-2", "video", 0, fp8=10)
+    install(models, "flux-2", "image", 0, fp8=10)
     document = json.loads(milimo("doctor", "--plan", "--json").stdout)
-    assert document["advice"] == ["cpu:0: ltx-2 cannot run: there is no loader for any of its grades"]
+    assert document["advice"] == ["cpu:0: flux-2 cannot run: there is no loader for any of its grades"]
 
 
 def test_doctor_refuses_wrong_settings_in_a_line(milimo: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,8 @@ def test_limits_themselves_are_accepted(request_: ImageRequest) -> None:
         (replace(REQUEST, cfg_scale=3.0), True, ["CFG_SCALE_IGNORED"]),
         (replace(REQUEST, guidance=3.5), True, ["GUIDANCE_IGNORED"]),
         (replace(REQUEST, guidance=3.5), False, []),
+        (replace(REQUEST, guidance=3.5, enable_true_cfg=True), True, ["GUIDANCE_IGNORED"]),
+        (replace(REQUEST, guidance=3.5, enable_true_cfg=True), False, ["GUIDANCE_IGNORED"]),
         (replace(REQUEST, negative_prompt="x", enable_true_cfg=True, cfg_scale=1.0), True, ["NEGATIVE_PROMPT_IGNORED"]),
     ],
 )

@@ -98,7 +98,7 @@ def test_smaller_grades_are_planned_for_loaders_that_know_them(device: str, grad
 
 
 def test_there_is_no_fp8_on_mps() -> None:
-    with pytest.raises(GradeUnknown):
+    with pytest.raises(GradeUnknown, match="can be are bf16, float32, fp16, streamed;"):
         granted_plan("mps:0", "fp8", model="real/ltx-2", grades=VIDEO_GRADES)
 
 

@@ -85,10 +85,10 @@ def test_the_speed_of_unknown_stages_is_guessed_from_known_ones() -> None:
 def test_speeds_follow_what_is_measured() -> None:
     speeds = StageSpeeds()
     assert speeds.predict("decode", 1.0) is None
-    speeds.learn("decode", 2.0, 8.0)
+    speeds.learn("decode", 2.0, 8.0, fastest=3.0)
     assert speeds.predict("decode", 1.0) == pytest.approx(4.0)
     for _ in range(50):
-        speeds.learn("decode", 1.0, 1.0)
+        speeds.learn("decode", 1.0, 1.0, fastest=1.0)
     assert speeds.predict("decode", 10.0) == pytest.approx(10.0, rel=1e-3)
 
 
@@ -133,6 +133,14 @@ def test_portions_of_a_stage_may_be_uneven() -> None:
     run(StageProgress(planned, speeds), lump)
     told = run(StageProgress(planned, speeds), lump)
     assert [reached.eta_s for reached in told] == pytest.approx([10.0, *[0.9 - 0.1 * i for i in range(10)]], abs=1e-6)
+
+
+def test_a_first_portion_that_takes_long_leaves_time_for_the_others() -> None:
+    speeds = StageSpeeds()
+    planned = [Stage(name="decode", steps=10, cost=1.0)]
+    run(StageProgress(planned, speeds), [("decode", 10, [9.1] + [0.1] * 9)])
+    told = run(StageProgress(planned, speeds), [("decode", 10, [11.0] + [0.1] * 9)])
+    assert [reached.eta_s for reached in told[1:]] == pytest.approx([0.9 - 0.1 * i for i in range(10)], abs=1e-6)
 
 
 @pytest.mark.parametrize("pace", [0.5, 1.5])

@@ -61,6 +61,14 @@ def test_memory_does_not_grow_with_the_instances(form: MaskFormat.ValueType) -> 
     assert grown < 14 * width * height
 
 
+def test_the_union_alone_is_the_same_one() -> None:
+    instances = found([blob(50, 40, shift) for shift in (0, 60)])
+    whole = segmented(instances, "disc", MASK_FORMAT_PNG, width=50, height=40)
+    alone = segmented(instances, "disc", MASK_FORMAT_PNG, width=50, height=40, merged_only=True)
+    assert (len(whole.instances), len(alone.instances)) == (2, 0)
+    assert alone.merged == whole.merged
+
+
 def test_png_masks_that_do_not_fit_name_the_other_format() -> None:
     masks = [Mask(field=noise(4000, seed), score=0.5) for seed in range(3)]
     with pytest.raises(ResourceExhausted, match="MASK_FORMAT_RLE") as caught:

@@ -171,6 +171,34 @@ def test_long_videos_are_chained_and_conditions_go_to_their_chunk() -> None:
     assert placed == [[(0, 0)], [(1, 150 - 121 + 25)], [(2, 299 - 217 + 25)]]
 
 
+@pytest.mark.parametrize(
+    ("pipeline", "begin", "lasts", "wanted", "told"),
+    [
+        # Chunk, frame in it, frames, from which of the video's on. A reference is on the chunk's grid.
+        ("ti2vid", 0, 300, [(0, 0, 121, 0), (1, 25, 89, 121), (2, 25, 81, 217)], "first 298 of its 300"),
+        ("ic_lora", 0, 300, [(0, 0, 121, 0), (1, 0, 121, 96), (2, 0, 105, 192)], "first 297 of its 300"),
+        ("ti2vid", 110, 17, [(0, 110, 9, 0), (1, 25, 1, 11)], "first 12 of its 17"),
+        ("ic_lora", 110, 17, [(0, 110, 9, 0), (1, 14, 17, 0)], ""),
+        ("ti2vid", 250, 9, [(2, 250 - 217 + 25, 9, 0)], ""),
+    ],
+)
+def test_a_video_condition_goes_on_from_chunk_to_chunk(
+    pipeline: str, begin: int, lasts: int, wanted: list[tuple[int, int, int, int]], told: str
+) -> None:
+    clip = replace(CLIP, frame_index=begin, frames=lasts)
+    made = plan(num_frames=300, conditions=(clip,), pipeline_override=PipelineOverride(pipeline))
+    placed = [
+        (chunk.span.index, condition.frame, condition.frames, condition.read_from)
+        for chunk in made.chunks
+        for condition in chunk.conditions
+    ]
+    assert placed == wanted
+    assert [
+        notice.text for notice in made.notices if notice.code == "CONDITION_TRIMMED" and told not in notice.text
+    ] == []
+    assert ("CONDITION_TRIMMED" in codes(made)) == bool(told)
+
+
 def test_chunk_size_is_configurable() -> None:
     made = plan_video(replace(ASK, num_frames=100), "distilled", chunk_frames=49)
     assert [chunk.span.frames for chunk in made.chunks] == [49, 49, 49, 33]

@@ -13,9 +13,10 @@ from milimo_runtime.errors import InvalidArgument
 from milimo_runtime.registry import InstalledModel, Manifest, ModelFootprint
 from milimo_video import job_parameters, limits
 from milimo_video.chain import overlap_samples, sound_samples
+from milimo_video.chunk import ChunkCondition
 from milimo_video.geometry import audio_samples, model_frames, video_tokens
 from milimo_video.messages import plan_message
-from milimo_video.plan import ChunkCondition, VideoPlan, plan_video
+from milimo_video.plan import VideoPlan, plan_video
 from milimo_video.request import Condition, Extension, Lora, Retake, VideoRequest
 from milimo_video.temporal import at_half_rate, conditions_at_half_rate, doubled, halved
 
@@ -62,11 +63,12 @@ def test_stages_and_forwards_are_told() -> None:
         license="",
         note="",
         advice="",
-        footprints=[ModelFootprint(name="bf16", bytes=5)],
+        footprints=[ModelFootprint(name="bf16", bytes=5), ModelFootprint(name="fp8", bytes=3)],
         files=[],
     )
-    plan = plan_video(replace(ASK, fps=25), "distilled")
-    told = plan_message(plan, InstalledModel(manifest=manifest, root=Path()))
+    asked = replace(ASK, fps=25, loras=(Lora(name="style", weight=0.5),))
+    plan = plan_video(asked, "distilled")
+    told = plan_message(plan, asked, InstalledModel(manifest=manifest, root=Path()))
     assert [(stage.name, stage.steps, stage.forwards) for stage in told.stages] == [
         ("encode_text", 1, 0),
         ("stage_1", 8, 8),
@@ -76,7 +78,10 @@ def test_stages_and_forwards_are_told() -> None:
         ("refine_time", 2, 2),
         ("decode", 121, 0),
     ]
-    assert (told.num_frames, told.fps, told.model_frames, told.footprint) == (121, 25, 129, "bf16")
+    assert (told.num_frames, told.fps, told.model_frames) == (121, 25, 129)
+    assert (told.footprint, told.memory_bytes) == ("bf16", 5)
+    assert [(footprint.name, footprint.bytes) for footprint in told.footprints] == [("bf16", 5), ("fp8", 3)]
+    assert [(lora.name, lora.weight) for lora in told.loras] == [("style", 0.5)]
     assert told.duration_seconds == pytest.approx(121 / 25)
     assert "12.5 a second" in told.reason
     (chunk,) = plan.chunks

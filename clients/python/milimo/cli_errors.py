@@ -51,7 +51,14 @@ _OPTIONS: Final = {
     "cfg_scale": "--cfg",
     "conditions": "--image",
     "reference_asset_ids": "--reference",
+    "reference_mode": "--reference-mode",
     "element_ids": "--element",
+    "trigger_word": "--trigger",
+    **dict.fromkeys(("mask", "mask_asset_id"), "--mask"),
+    "mask_text": "--text",
+    "mask_prompt": "--point",
+    "crop_padding": "--padding",
+    **dict.fromkeys(("outpaint", "left", "top", "right", "bottom"), "--outpaint"),
     "enhance_prompt": "--enhance",
     "points": "--point",
     "boxes": "--box",
@@ -60,7 +67,9 @@ _OPTIONS: Final = {
 }
 # Parts of a place in the image: the option is that of the point or box.
 _COORDINATES: Final = frozenset({"x", "y", "x0", "y0", "x1", "y1"})
-_SAME_NAME: Final = frozenset({"width", "height", "fps", "seed", "steps", "guidance", "count", "text", "priority"})
+_SAME_NAME: Final = frozenset(
+    {"width", "height", "fps", "seed", "steps", "guidance", "count", "text", "priority", "feather"}
+)
 
 # What is not found, and the command that lists what there is.
 _LISTS: Final = {"project": "projects", "job": "jobs", "asset": "assets"}

@@ -24,11 +24,22 @@ from milimo.cli_words import PriorityWord, ReferenceModeWord, priority_of, refer
 if TYPE_CHECKING:
     from milimo.v1 import image_pb2
 
+GuidanceOption = Annotated[
+    float | None, typer.Option(help="Against an empty prompt, 1 to 20. Default: the checkpoint's.")
+]
 CfgOption = Annotated[float | None, typer.Option(help="Turns true guidance on, at this scale, 1 to 5.")]
 NegativeOption = Annotated[str, typer.Option("--negative-prompt", "--negative", help="What not to show; needs --cfg.")]
 ReferenceOption = Annotated[
     list[str] | None,
     typer.Option(metavar="FILE|ASSET", help="Take subject and style from this image. Repeatable."),
+]
+ReferenceModeOption = Annotated[ReferenceModeWord, typer.Option(help="How references act.")]
+AutoencoderOption = Annotated[
+    bool | None, typer.Option("--native-ae/--diffusers-ae", help="Which autoencoder. Default: the native one.")
+]
+ElementOption = Annotated[
+    list[str] | None,
+    typer.Option(metavar="ELEMENT", help="Show this element, by id, trigger or name. Repeatable."),
 ]
 
 app = typer.Typer(no_args_is_help=True, help="Make and repaint images.")
@@ -63,20 +74,13 @@ def generate(
     count: Annotated[int | None, typer.Option(help="How many, 1 to 16. Default 1.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the first image. Default: random.")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps. Default: the checkpoint's.")] = None,
-    guidance: Annotated[
-        float | None, typer.Option(help="Embedded guidance, 1 to 20. Default: the checkpoint's.")
-    ] = None,
+    guidance: GuidanceOption = None,
     cfg: CfgOption = None,
     negative: NegativeOption = "",
     reference: ReferenceOption = None,
-    reference_mode: Annotated[ReferenceModeWord, typer.Option(help="How references act.")] = ReferenceModeWord.AUTO,
-    native_ae: Annotated[
-        bool | None, typer.Option("--native-ae/--diffusers-ae", help="Which autoencoder. Default: the native one.")
-    ] = None,
-    element: Annotated[
-        list[str] | None,
-        typer.Option(metavar="ELEMENT", help="Show this element, by id, trigger or name. Repeatable."),
-    ] = None,
+    reference_mode: ReferenceModeOption = ReferenceModeWord.AUTO,
+    native_ae: AutoencoderOption = None,
+    element: ElementOption = None,
     enhance: Annotated[
         bool | None, typer.Option("--enhance/--no-enhance", help="Let the language model enrich the prompt.")
     ] = None,
@@ -133,11 +137,15 @@ def inpaint(
         int | None, typer.Option(help="Work on the mask's surroundings only, so many pixels. Default: the whole image.")
     ] = None,
     outpaint: OutpaintOption = None,
+    seed: Annotated[int | None, typer.Option(help="Default: random.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Denoising steps. Default: the checkpoint's.")] = None,
+    guidance: GuidanceOption = None,
     cfg: CfgOption = None,
     negative: NegativeOption = "",
     reference: ReferenceOption = None,
-    seed: Annotated[int | None, typer.Option(help="Default: random.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Denoising steps. Default: the checkpoint's.")] = None,
+    reference_mode: ReferenceModeOption = ReferenceModeWord.AUTO,
+    native_ae: AutoencoderOption = None,
+    element: ElementOption = None,
     priority: Annotated[PriorityWord, typer.Option(help="Order among waiting jobs.")] = PriorityWord.NORMAL,
     out: Annotated[
         Path | None, typer.Option(help="File (.png or .jpg) or folder of the result. Default: here.")
@@ -163,6 +171,9 @@ def inpaint(
             asset_id=as_asset(session, image, project_id=project_id),
             prompt=prompt,
             negative_prompt=negative,
+            seed=seed,
+            steps=steps,
+            guidance=guidance,
             enable_true_cfg=cfg is not None,
             cfg_scale=cfg,
             strength=strength,
@@ -170,8 +181,9 @@ def inpaint(
             crop_padding=padding,
             outpaint=grown,
             reference_asset_ids=[as_asset(session, each, project_id=project_id) for each in reference or ()],
-            seed=seed,
-            steps=steps,
+            reference_mode=reference_mode_of(reference_mode),
+            element_ids=[find_element(session, each, project_id=project_id).id for each in element or ()],
+            enable_ae=native_ae,
             format=image_format,
             priority=priority_of(priority),
         )

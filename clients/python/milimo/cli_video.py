@@ -112,11 +112,14 @@ def _show_plan(session: Session, plan: VideoPlan) -> None:
 
     session.output.document(as_document(plan))
     session.output.text(f"pipeline  {word(VideoPipeline.Name(plan.pipeline), 'VIDEO_PIPELINE_')}: {plan.reason}")
-    session.output.text(f"model     {plan.model}{' (distilled)' if plan.distilled else ''}, {plan.footprint}")
+    session.output.text(f"model     {plan.model}{' (distilled)' if plan.distilled else ''}")
     length = f"{plan.num_frames} frames at {plan.fps:g} fps, {plan.duration_seconds:.2f} s"
     session.output.text(f"result    {plan.width}×{plan.height}, {length}")
     session.output.text(f"computed  {plan.model_width}×{plan.model_height}, {plan.model_frames} frames")
-    session.output.text(f"memory    {size_text(plan.memory_bytes)}")
+    footprints = ", ".join(f"{footprint.name} {size_text(footprint.bytes)}" for footprint in plan.footprints)
+    session.output.text(f"memory    {footprints}")
+    if plan.loras:
+        session.output.text(f"LoRAs     {', '.join(f'{lora.name} at {lora.weight:g}' for lora in plan.loras)}")
     session.output.table(
         ("stage", "steps", "forwards"),
         [(stage.name, str(stage.steps), str(stage.forwards)) for stage in plan.stages],

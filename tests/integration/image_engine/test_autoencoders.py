@@ -106,6 +106,17 @@ def test_a_damaged_file_is_said(copy: Path, damage: str) -> None:
         load_image_models(copy, device_plan("cpu"))
 
 
+def test_one_that_cannot_be_loaded_leaves_the_other(copy: Path, models: ImageModels) -> None:
+    (weights,) = (copy / "vae").glob("*.safetensors")
+    weights.write_bytes(weights.read_bytes()[:1000])
+    loaded = load_image_models(copy, device_plan("cpu"))
+    with pytest.raises(ModelMissing, match=r"autoencoder of FLUX\.2"):
+        run(loaded, enable_ae=False)
+    assert loaded.autoencoders.kind is Autoencoder.NATIVE
+    assert run(loaded).tobytes() == run(models).tobytes()
+    assert loaded.autoencoders.loads == {Autoencoder.NATIVE: 1}
+
+
 def test_names_cover_the_full_size_model() -> None:
     """None is missing and none left over, and the shapes alone give the real architecture."""
     from diffusers import AutoencoderKLFlux2

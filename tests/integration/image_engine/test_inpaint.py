@@ -129,6 +129,7 @@ def test_pixels_outside_the_mask_stay(
     made = repaint(models, image, mask, **{"steps": 1, **fields})
     with_file = _decoded(made)
     assert with_file.tobytes() == made.image.tobytes()
+    assert made.metadata.parameters.get("crop_padding") == fields.get("crop_padding")
     different = changed(image, with_file)
     masked = np.asarray(mask) > 0
     assert not different[~masked].any()

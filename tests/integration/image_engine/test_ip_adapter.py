@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import torch
 from milimo_image.inpaint import inpaint as repaint
-from milimo_image.ip_adapter import adapter_tokens, clip_pixels
+from milimo_image.ip_adapter import clip_pixels
 from milimo_image.ip_adapter_files import has_ip_adapter, ip_adapter_files
 from milimo_image.models import load_image_models
 from milimo_image.plan import plan_image
-from milimo_image.references import reference_cache
+from milimo_image.references import adapter_tokens, reference_cache
 from milimo_image.request import ImageRequest, Inpaint, Outpaint, Reference, ReferenceMode
 from milimo_runtime.device import device_plan
 from milimo_runtime.errors import ModelMissing

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
+from milimo_image.decode import decode_latents
 from milimo_image.references import encode_image, fit_reference, reference_cache, reference_tokens
 from milimo_image.request import ReferenceMode
 
@@ -70,6 +71,14 @@ def test_latents_are_made_once_for_the_same_pixels(models: ImageModels, calls: C
     other.putpixel((100, 30), tuple(255 - value for value in other.getpixel((100, 30))))  # type: ignore[union-attr]
     assert run(models, [other, SMALL], caches=caches).tobytes() != first.tobytes()
     assert calls["encoder"] == 3
+
+
+def test_a_large_image_before_changes_no_latents(models: ImageModels) -> None:
+    """It is decoded in tiles; references are encoded as a whole, also those that are longer than a tile."""
+    image = picture(models.vae.tile_sample_min_size + 16, 64)
+    before = encode_image(models, image, reference_cache())
+    decode_latents(models, torch.zeros(1, models.vae.config.latent_channels, 8, 8), tiled=True)
+    assert torch.equal(encode_image(models, image, reference_cache()), before)
 
 
 def test_sizes_that_do_not_fit_are_refused(models: ImageModels) -> None:

@@ -177,10 +177,27 @@ async def test_prompts_are_resolved_when_the_job_is_taken_in(mesh: tuple[Storybo
     assert (job.parameters["prompt"], job.parameters["original_prompt"]) == ("the sea", "")
     assert (references(job), notices) == ([], [])
 
-    inpaint = image_pb2.InpaintParameters(prompt="@Zoe", asset_id=pictures[9], mask_asset_id=pictures[9])
-    repaint = image_pb2.SubmitInpaintRequest(project_id=project, inpaint=inpaint)
-    job = (await images.SubmitInpaint(repaint)).job
+    async def repainted(*element_ids: str) -> jobs_pb2.Job:
+        inpaint = image_pb2.InpaintParameters(
+            prompt="@Zoe",
+            asset_id=pictures[9],
+            mask_asset_id=pictures[9],
+            element_ids=element_ids,
+            reference_mode=image_pb2.REFERENCE_MODE_TOKENS,
+        )
+        request = image_pb2.SubmitInpaintRequest(project_id=project, inpaint=inpaint)
+        job: jobs_pb2.Job = (await images.SubmitInpaint(request)).job
+        assert job.parameters["reference_mode"] == "tokens"
+        return job
+
+    job = await repainted()
     assert (job.parameters["prompt"], references(job)) == ("Zoë (tall)", pictures[:6])
+    job = await repainted(lamp.id)
+    assert (job.parameters["prompt"], references(job)) == (
+        "Zoë (tall). Lamp (brass)",
+        [*pictures[6:11], *pictures[:5]],
+    )
+    assert await refused(repainted("nothing")) == (grpc.StatusCode.NOT_FOUND, ["inpaint.element_ids[0]"])
 
     for fields, field, status in (
         ({"prompt": "x", "element_ids": [lamp.id, "nothing"]}, "image.element_ids[1]", grpc.StatusCode.NOT_FOUND),

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from PIL import Image
 
-from .tiny import picture
+from .tiny import CLIP, moving, picture
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -71,7 +72,9 @@ def by_hand(
         frames = [-(-condition.frame_index // every) for condition in request.conditions]
         return [
             LTX2VideoCondition(
-                frames=picture(), index=0 if frame == 0 else (frame - 1) / 8 + 1, strength=condition.strength
+                frames=picture() if condition.kind == "image" else [*map(Image.fromarray, moving(CLIP.frames))],
+                index=0 if frame == 0 else (frame - 1) / 8 + 1,
+                strength=condition.strength,
             )
             for frame, condition in zip(frames, request.conditions, strict=True)
         ]

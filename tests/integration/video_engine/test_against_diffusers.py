@@ -10,13 +10,15 @@ import pytest
 from milimo_video.request import PipelineOverride
 
 from .by_hand import by_hand
-from .tiny import SMALL, START, frames_of, run
+from .tiny import CLIP, SMALL, START, frames_of, run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from milimo_video.models import VideoModels
     from milimo_video.request import Condition, VideoRequest
+
+TI2VID = PipelineOverride.TI2VID
 
 
 @pytest.mark.parametrize(
@@ -28,8 +30,16 @@ if TYPE_CHECKING:
         replace(SMALL, conditions=(START,)),
         replace(SMALL, conditions=(replace(START, strength=0.6),)),
         # At frames where diffusers can place them too.
-        replace(SMALL, conditions=(START, replace(START, frame_index=9)), pipeline_override=PipelineOverride.TI2VID),
+        replace(SMALL, conditions=(START, replace(START, frame_index=9)), pipeline_override=TI2VID),
         replace(SMALL, conditions=(replace(START, frame_index=1), replace(START, frame_index=9, strength=0.7))),
+        # A video as what stands there, not as a reference.
+        replace(SMALL, num_frames=25, conditions=(replace(CLIP, strength=0.6),), pipeline_override=TI2VID),
+        replace(
+            SMALL,
+            num_frames=25,
+            conditions=(START, replace(CLIP, frame_index=14, strength=0.7)),
+            pipeline_override=TI2VID,
+        ),
         replace(SMALL, upscale=True, fps=50),
         replace(SMALL, upscale=True, num_frames=33, conditions=(replace(START, frame_index=7, strength=0.7),)),
     ],
@@ -41,6 +51,8 @@ if TYPE_CHECKING:
         "weak image",
         "second image",
         "keyframes",
+        "weak video",
+        "weak video behind an image",
         "doubled",
         "doubled image",
     ],

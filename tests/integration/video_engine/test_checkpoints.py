@@ -133,9 +133,10 @@ def test_dev_checkpoint_makes_as_many_passes_as_its_plan_says(dev: VideoModels) 
     # Two steps of conditional and negative in one call, perturbed, and modalities apart; then 3 plain ones.
     assert len(seen) == 2 * 3 + 3
     for steps in (2, 40):
-        plan = plan_video(replace(request, steps=steps if steps == 2 else None), "dev")
+        asked = replace(request, steps=steps if steps == 2 else None)
+        plan = plan_video(asked, "dev")
         assert plan.negative_prompt == limits.DEFAULT_NEGATIVE_PROMPT
-        stages = {stage.name: stage.forwards for stage in plan_message(plan, installed()).stages}
+        stages = {stage.name: stage.forwards for stage in plan_message(plan, asked, installed()).stages}
         assert stages == {"encode_text": 0, "stage_1": 3 * steps, "upsample": 0, "stage_2": 3, "decode": 0}
 
 

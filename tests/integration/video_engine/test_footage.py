@@ -17,16 +17,16 @@ from milimo_video.chain import ChunkFiles, make_chunk
 from milimo_video.continuation import HandOff, load_hand_off
 from milimo_video.decode import Tiling
 from milimo_video.encode import Mp4Writer
-from milimo_video.engine import make_latents
+from milimo_video.engine import denoise_chunk, make_latents
 from milimo_video.footage import Fit, read_clip, read_sound
 from milimo_video.join import join_chunks
 from milimo_video.packets import Segment, track_facts
 from milimo_video.plan import plan_video
 from milimo_video.request import Condition, Extension, Handoff, PipelineOverride, Retake
-from milimo_video.sources import lead_piece, trail_piece
+from milimo_video.sources import condition_pieces, lead_piece, trail_piece
 from milimo_video.text import PromptCache
 
-from .tiny import SMALL, Recorder, decode_file, picture
+from .tiny import CLIP, SMALL, Recorder, decode_file, moving, picture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -39,13 +39,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 RATE = 24_000
-CLIP = Condition(asset_id="clip", kind="video", frames=9)
-
-
-def moving(frames: int, width: int = 128, height: int = 64) -> NDArray[np.uint8]:
-    """A picture that moves: each frame differs from all others."""
-    wide = np.asarray(picture(size=(width + frames, height)))
-    return np.stack([wide[:, i : i + width] for i in range(frames)])
 
 
 def write(path: Path, frames: NDArray[np.uint8], fps: int = 25, *, sound: bool = True) -> Path:
@@ -163,6 +156,37 @@ def test_a_video_stands_at_its_frame_in_both_stages(
     # Followed.
     changed = make_latents(models, request, plan, {**material, "clip": 255 - moving(9)}, Silent(), PromptCache(0))
     assert not torch.equal(changed.video, made)
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "frame", "read_from"), [(PipelineOverride.IC_LORA, 0, 8), (PipelineOverride.TI2VID, 17, 25)]
+)
+def test_a_long_video_is_followed_in_further_chunks(
+    models: VideoModels,
+    forwards: list[int],
+    positions: list[torch.Tensor],
+    pipeline: PipelineOverride,
+    frame: int,
+    read_from: int,
+) -> None:
+    clip = replace(CLIP, frames=40)
+    request = replace(SMALL, num_frames=33, conditions=(clip,), pipeline_override=pipeline)
+    plan = plan_video(request, "distilled", chunk_frames=25)
+    chunk = plan.chunks[1]
+    ((key, piece),) = condition_pieces(request, plan, chunk).items()
+    (placed,) = chunk.conditions
+    assert (placed.frame, piece.start_s, piece.count) == (frame, read_from / request.fps, placed.frames)
+    shown = moving(40)[read_from:][: piece.count]
+    before = HandOff(frames=torch.from_numpy(moving(17)))
+
+    def made(shown: NDArray[np.uint8]) -> torch.Tensor:
+        return denoise_chunk(models, request, plan, chunk, {key: shown}, before, Silent(), PromptCache(0))[1].video
+
+    first = made(shown)
+    assert forwards == [chunk.stage_1_tokens] * 8 + [chunk.stage_2_tokens] * 3
+    # Four latents of the chunk of 1 × 2 tokens; then those of the video, from its place on.
+    assert positions[0][8, 0] * request.fps == pytest.approx(frame)
+    assert not torch.equal(first, made(255 - shown))
 
 
 def read(piece: Piece | None, video: Path, plan: VideoPlan) -> torch.Tensor | None:

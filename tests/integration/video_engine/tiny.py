@@ -9,7 +9,7 @@ import av
 import numpy as np
 from milimo_runtime.observer import JobCancelled, Observer, Silent
 from milimo_video.decode import Tiling, decode_audio, decode_video
-from milimo_video.engine import VideoResult, generate, make_latents
+from milimo_video.engine import generate, make_latents
 from milimo_video.plan import plan_video
 from milimo_video.request import Condition, VideoRequest
 from milimo_video.text import PromptCache
@@ -20,11 +20,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from milimo_video.models import VideoModels
+    from milimo_video.result import VideoResult
     from numpy.typing import NDArray
 
 
 SMALL = VideoRequest(prompt="a red ball rolls over the grass", seed=11, width=128, height=64, num_frames=17)
 START = Condition(asset_id="start", kind="image")
+CLIP = Condition(asset_id="clip", kind="video", frames=9)
 
 
 @dataclass
@@ -60,6 +62,12 @@ def picture(seed: int = 0, size: tuple[int, int] = (160, 90)) -> Image.Image:
     return Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC)
 
 
+def moving(frames: int, width: int = 128, height: int = 64) -> NDArray[np.uint8]:
+    """A picture that moves: each frame differs from all others."""
+    wide = np.asarray(picture(size=(width + frames, height)))
+    return np.stack([wide[:, i : i + width] for i in range(frames)])
+
+
 def run(
     models: VideoModels,
     request: VideoRequest,
@@ -84,7 +92,8 @@ def run(
 def frames_of(models: VideoModels, request: VideoRequest) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
     """What the engine would encode: frames at the model's size, and sound."""
     plan = plan_video(request, "distilled")
-    latents = make_latents(models, request, plan, {"start": picture()}, Silent(), PromptCache(0))
+    material = {"start": picture(), "clip": moving(CLIP.frames)}
+    latents = make_latents(models, request, plan, material, Silent(), PromptCache(0))
     frames = np.concatenate(list(decode_video(models, latents.video, Tiling())))
     return frames, decode_audio(models, latents.audio, plan.audio_samples)
 

@@ -89,7 +89,8 @@ def test_a_plan_starts_nothing(milimo: Callable[..., Any], studio: Studio) -> No
     done = milimo("video", "generate", "a boat", "--plan")
     assert done.exit_code == 0
     assert "pipeline  ti2vid: there is no condition" in done.stdout
-    assert "5.0 GiB" in done.stdout
+    assert "memory    bf16 5.0 GiB" in done.stdout
+    assert "LoRAs     rain at 0.5" in done.stdout
     assert "stage_1\t8\t8" in done.stdout
     assert "SubmitVideo" not in studio.requests
     assert json.loads(milimo("video", "generate", "a boat", "--plan", "--json").stdout)["model"] == "tiny/ltx-2"
@@ -180,15 +181,21 @@ def test_a_larger_canvas_with_references_and_guidance(milimo: Callable[..., Any]
     for name in ("boat.png", "style.png"):
         Path(name).write_bytes(PNG)
     options = ["--outpaint", "10,0,20,5", "--padding", "16", "--cfg", "3", "--negative-prompt", "grey"]
-    done = milimo("image", "inpaint", "boat.png", "a ship", *options, "--reference", "style.png", "--out", "ship.png")
+    options += ["--reference", "style.png", "--reference-mode", "both", "--diffusers-ae", "--guidance", "2"]
+    done = milimo("image", "inpaint", "boat.png", "a ship", *options, "--out", "ship.png")
     assert done.exit_code == 0, done.output
     inpaint = studio.requests["SubmitInpaint"][0].inpaint
     assert inpaint.WhichOneof("mask") is None
     grown = inpaint.outpaint
     assert (grown.left, grown.top, grown.right, grown.bottom) == (10, 0, 20, 5)
     assert (inpaint.crop_padding, inpaint.enable_true_cfg, inpaint.cfg_scale) == (16, True, 3)
-    assert inpaint.negative_prompt == "grey"
+    assert (inpaint.negative_prompt, inpaint.guidance) == ("grey", 2)
     assert len(inpaint.reference_asset_ids) == 1
+    assert (inpaint.reference_mode, inpaint.HasField("enable_ae"), inpaint.enable_ae) == (
+        image_pb2.REFERENCE_MODE_BOTH,
+        True,
+        False,
+    )
 
 
 @pytest.mark.parametrize(

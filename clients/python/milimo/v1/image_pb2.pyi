@@ -106,7 +106,9 @@ class ImageParameters(_message.Message):
     steps: _builtins.int
     """1 to 200. Default by checkpoint: 4 distilled, 50 otherwise."""
     guidance: _builtins.float
-    """Embedded guidance, 1 to 20. Default by checkpoint: 4 for the base model; without effect on the distilled one."""
+    """Guidance against an empty prompt, 1 to 20; above 1 with two passes a step. Default by checkpoint: 4 for the base
+    model; without effect on the distilled one, and with true CFG.
+    """
     enable_true_cfg: _builtins.bool
     """Two passes a step, with the negative prompt. Default false."""
     cfg_scale: _builtins.float
@@ -296,6 +298,8 @@ class InpaintParameters(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     ENABLE_AE_FIELD_NUMBER: _builtins.int
+    REFERENCE_MODE_FIELD_NUMBER: _builtins.int
+    ELEMENT_IDS_FIELD_NUMBER: _builtins.int
     asset_id: _builtins.str
     """The image to repaint."""
     mask_asset_id: _builtins.str
@@ -321,6 +325,7 @@ class InpaintParameters(_message.Message):
     format: Global___ImageFormat.ValueType
     priority: _common_pb2.Priority.ValueType
     enable_ae: _builtins.bool
+    reference_mode: Global___ReferenceMode.ValueType
     @_builtins.property
     def mask_prompt(self) -> Global___MaskPrompt:
         """The object under these clicks."""
@@ -330,7 +335,13 @@ class InpaintParameters(_message.Message):
         """Enlarges the canvas by so many pixels on each side, and paints there too."""
 
     @_builtins.property
-    def reference_asset_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def reference_asset_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Image assets to take subjects and style from, at most 10, beside the image itself."""
+
+    @_builtins.property
+    def element_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Elements that the masked part shows, as for GenerateImage."""
+
     def __init__(
         self,
         *,
@@ -353,10 +364,12 @@ class InpaintParameters(_message.Message):
         format: Global___ImageFormat.ValueType = ...,
         priority: _common_pb2.Priority.ValueType = ...,
         enable_ae: _builtins.bool | None = ...,
+        reference_mode: Global___ReferenceMode.ValueType = ...,
+        element_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_cfg_scale", b"_cfg_scale", "_crop_padding", b"_crop_padding", "_enable_ae", b"_enable_ae", "_feather", b"_feather", "_guidance", b"_guidance", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "cfg_scale", b"cfg_scale", "crop_padding", b"crop_padding", "enable_ae", b"enable_ae", "feather", b"feather", "guidance", b"guidance", "mask", b"mask", "mask_asset_id", b"mask_asset_id", "mask_prompt", b"mask_prompt", "mask_text", b"mask_text", "outpaint", b"outpaint", "seed", b"seed", "steps", b"steps", "strength", b"strength"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cfg_scale", b"_cfg_scale", "_crop_padding", b"_crop_padding", "_enable_ae", b"_enable_ae", "_feather", b"_feather", "_guidance", b"_guidance", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "asset_id", b"asset_id", "cfg_scale", b"cfg_scale", "crop_padding", b"crop_padding", "enable_ae", b"enable_ae", "enable_true_cfg", b"enable_true_cfg", "feather", b"feather", "format", b"format", "guidance", b"guidance", "mask", b"mask", "mask_asset_id", b"mask_asset_id", "mask_prompt", b"mask_prompt", "mask_text", b"mask_text", "negative_prompt", b"negative_prompt", "outpaint", b"outpaint", "priority", b"priority", "prompt", b"prompt", "reference_asset_ids", b"reference_asset_ids", "seed", b"seed", "steps", b"steps", "strength", b"strength"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_cfg_scale", b"_cfg_scale", "_crop_padding", b"_crop_padding", "_enable_ae", b"_enable_ae", "_feather", b"_feather", "_guidance", b"_guidance", "_seed", b"_seed", "_steps", b"_steps", "_strength", b"_strength", "asset_id", b"asset_id", "cfg_scale", b"cfg_scale", "crop_padding", b"crop_padding", "element_ids", b"element_ids", "enable_ae", b"enable_ae", "enable_true_cfg", b"enable_true_cfg", "feather", b"feather", "format", b"format", "guidance", b"guidance", "mask", b"mask", "mask_asset_id", b"mask_asset_id", "mask_prompt", b"mask_prompt", "mask_text", b"mask_text", "negative_prompt", b"negative_prompt", "outpaint", b"outpaint", "priority", b"priority", "prompt", b"prompt", "reference_asset_ids", b"reference_asset_ids", "reference_mode", b"reference_mode", "seed", b"seed", "steps", b"steps", "strength", b"strength"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__cfg_scale: _TypeAlias = _typing.Literal["cfg_scale"]  # noqa: Y015
     _WhichOneofArgType__cfg_scale: _TypeAlias = _typing.Literal["_cfg_scale", b"_cfg_scale"]  # noqa: Y015

@@ -338,11 +338,14 @@ class SegmentTextRequest(_message.Message):
     TEXT_FIELD_NUMBER: _builtins.int
     CONFIDENCE_FIELD_NUMBER: _builtins.int
     MASK_FORMAT_FIELD_NUMBER: _builtins.int
+    MERGED_ONLY_FIELD_NUMBER: _builtins.int
     text: _builtins.str
     """1 to 1,000 characters, such as "the red car"."""
     confidence: _builtins.float
     """0 to 1. Default 0.5."""
     mask_format: Global___MaskFormat.ValueType
+    merged_only: _builtins.bool
+    """Leaves the instances out of the answer."""
     @_builtins.property
     def image(self) -> _common_pb2.ImageSource: ...
     def __init__(
@@ -352,10 +355,11 @@ class SegmentTextRequest(_message.Message):
         text: _builtins.str = ...,
         confidence: _builtins.float | None = ...,
         mask_format: Global___MaskFormat.ValueType = ...,
+        merged_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence", "image", b"image"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence", "image", b"image", "mask_format", b"mask_format", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_confidence", b"_confidence", "confidence", b"confidence", "image", b"image", "mask_format", b"mask_format", "merged_only", b"merged_only", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__confidence: _TypeAlias = _typing.Literal["confidence"]  # noqa: Y015
     _WhichOneofArgType__confidence: _TypeAlias = _typing.Literal["_confidence", b"_confidence"]  # noqa: Y015
@@ -379,7 +383,7 @@ class SegmentTextResponse(_message.Message):
 
     @_builtins.property
     def instances(self) -> _containers.RepeatedCompositeFieldContainer[Global___Mask]:
-        """Best first; at most the 100 best."""
+        """Best first; at most the 100 best. None with merged_only."""
 
     def __init__(
         self,

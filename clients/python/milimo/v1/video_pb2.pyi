@@ -10,6 +10,7 @@ from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from milimo.v1 import common_pb2 as _common_pb2
 from milimo.v1 import jobs_pb2 as _jobs_pb2
+from milimo.v1 import models_pb2 as _models_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -356,6 +357,8 @@ class VideoPlan(_message.Message):
     MODEL_FIELD_NUMBER: _builtins.int
     DISTILLED_FIELD_NUMBER: _builtins.int
     NOTICES_FIELD_NUMBER: _builtins.int
+    FOOTPRINTS_FIELD_NUMBER: _builtins.int
+    LORAS_FIELD_NUMBER: _builtins.int
     pipeline: Global___VideoPipeline.ValueType
     reason: _builtins.str
     """Why this one, in words."""
@@ -370,7 +373,7 @@ class VideoPlan(_message.Message):
     model_frames: _builtins.int
     """Frames that all chunks compute together, before overlap and trimming."""
     memory_bytes: _builtins.int
-    """Expected peak on the device, and the footprint it belongs to."""
+    """The best of `footprints`: its expected peak on the device, and its name."""
     footprint: _builtins.str
     duration_seconds: _builtins.float
     """The video's length."""
@@ -384,6 +387,16 @@ class VideoPlan(_message.Message):
     @_builtins.property
     def notices(self) -> _containers.RepeatedCompositeFieldContainer[_jobs_pb2.JobEvent.Notice]:
         """What was rounded or has no effect."""
+
+    @_builtins.property
+    def footprints(self) -> _containers.RepeatedCompositeFieldContainer[_models_pb2.ModelFootprint]:
+        """The ways to run the model, the best first. The arbiter grants one of them when the job runs; a job that runs in another
+        than the best says so with the notice SMALLER_FOOTPRINT.
+        """
+
+    @_builtins.property
+    def loras(self) -> _containers.RepeatedCompositeFieldContainer[_common_pb2.Lora]:
+        """What works beside the weights, each with its weight."""
 
     def __init__(
         self,
@@ -405,10 +418,12 @@ class VideoPlan(_message.Message):
         model: _builtins.str = ...,
         distilled: _builtins.bool = ...,
         notices: _abc.Iterable[_jobs_pb2.JobEvent.Notice] | None = ...,
+        footprints: _abc.Iterable[_models_pb2.ModelFootprint] | None = ...,
+        loras: _abc.Iterable[_common_pb2.Lora] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "distilled", b"distilled", "duration_seconds", b"duration_seconds", "footprint", b"footprint", "fps", b"fps", "height", b"height", "memory_bytes", b"memory_bytes", "model", b"model", "model_frames", b"model_frames", "model_height", b"model_height", "model_width", b"model_width", "notices", b"notices", "num_frames", b"num_frames", "pipeline", b"pipeline", "reason", b"reason", "stages", b"stages", "width", b"width"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunks", b"chunks", "distilled", b"distilled", "duration_seconds", b"duration_seconds", "footprint", b"footprint", "footprints", b"footprints", "fps", b"fps", "height", b"height", "loras", b"loras", "memory_bytes", b"memory_bytes", "model", b"model", "model_frames", b"model_frames", "model_height", b"model_height", "model_width", b"model_width", "notices", b"notices", "num_frames", b"num_frames", "pipeline", b"pipeline", "reason", b"reason", "stages", b"stages", "width", b"width"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
