@@ -14,7 +14,8 @@ export MILIMO_HOME
 # One thread a process: two processes with all cores each are slower than with one each.
 TEST_ENVIRONMENT := OMP_NUM_THREADS=1 MILIMO_MODELS_DIR=$(CURDIR)/var/models
 
-.PHONY: help demo test test-python test-typescript up down bench simulate mutate soak protos lint types ci clean
+.PHONY: help demo test test-python test-typescript up down bench simulate mutate soak protos lint types ci clean \
+	train-shapes evaluate-shapes
 
 help:
 	@sed -n 's/^#   //p; s/^\([a-z-]*\):.*## \(.*\)/make \1|\2/p' Makefile | column -t -s '|'
@@ -41,6 +42,23 @@ up: $(VENV)/.installed  ## starts the mesh in the background
 
 down: $(VENV)/.installed  ## stops it
 	@$(BIN)/milimo down
+
+# --- training --------------------------------------------------------------------------------------------------------
+
+RUNS ?= $(MILIMO_HOME)/shapes-runs
+SHAPES_SEED ?= 0
+SHAPES := OMP_NUM_THREADS=1 $(BIN)/python -m milimo_shapes
+
+# One core for each model: two threads on one of them are hardly faster than one.
+train-shapes: $(VENV)/.installed  ## trains the small weights of models/shapes: five hours on two cores; goes on where it was
+	$(MAKE) --jobs=2 train-shapes-ltx-2 train-shapes-flux-2
+	$(SHAPES) assemble --runs "$(RUNS)" --models models
+
+train-shapes-%: $(VENV)/.installed
+	$(SHAPES) train $* --runs "$(RUNS)" --seed "$(SHAPES_SEED)"
+
+evaluate-shapes: $(VENV)/.installed  ## judges what they make; writes docs/shapes.md
+	$(SHAPES) evaluate --models models --docs docs
 
 # --- checking --------------------------------------------------------------------------------------------------------
 

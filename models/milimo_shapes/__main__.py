@@ -1,13 +1,13 @@
-"""Trains the shapes family and puts it together.
+"""Trains the shapes family, puts it together, and judges what it makes.
 
-    python -m milimo_shapes all --runs RUNS --out MODELS/shapes
-    python -m milimo_shapes train COMPONENT --out RUNS/COMPONENT --minutes N --seed S
-    python -m milimo_shapes cache KIND --autoencoder RUNS/video-autoencoder/weights --out RUNS/latents
-    python -m milimo_shapes assemble --runs RUNS --out MODELS/shapes
+    python -m milimo_shapes train ltx-2 --runs RUNS
+    python -m milimo_shapes train flux-2 --runs RUNS
+    python -m milimo_shapes assemble --runs RUNS --models MODELS
+    python -m milimo_shapes evaluate --models MODELS --docs docs
     python -m milimo_shapes measure-judge
 
-A training goes on with what is in its folder; on CUDA when there is one, else on the CPU. The parts that learn on
-latents need a cache.
+A training goes on with what is in its folder; on CUDA when there is one, else on the CPU. The two models can be trained
+side by side: with one thread each two cores are used best.
 """
 
 from __future__ import annotations
@@ -28,32 +28,23 @@ def main() -> int:
         prog="python -m milimo_shapes", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     orders = parser.add_subparsers(dest="command", required=True)
-    everything = orders.add_parser("all", help="train every component in turn and write the checkpoint")
-    everything.add_argument("--runs", type=Path, required=True, help="folder of the components' runs")
-    everything.add_argument("--out", type=Path, required=True, help="folder of the family")
-    everything.add_argument("--minutes", type=float, default=120.0, help="for each component (default 120)")
-    everything.add_argument("--seed", type=int, default=0, help="of weights, scenes and noise (default 0)")
-    everything.set_defaults(run=commands.run_all)
-    training = orders.add_parser("train", help="train a component, or go on with it")
-    training.add_argument("component", choices=commands.COMPONENTS)
-    training.add_argument("--out", type=Path, required=True, help="folder of the run")
-    training.add_argument("--minutes", type=float, default=120.0, help="end after that time (default 120)")
+    training = orders.add_parser("train", help="train the components of a model in turn, or go on with them")
+    training.add_argument("model", choices=commands.COMPONENTS)
+    training.add_argument("--runs", type=Path, required=True, help="folder of the components' runs")
+    training.add_argument("--minutes", type=float, default=240.0, help="end each after that time (default 240)")
     training.add_argument("--seed", type=int, default=0, help="of weights, scenes and noise (default 0)")
-    training.add_argument("--steps", type=int, help="in place of the component's own number")
-    training.add_argument("--latents", type=Path, help="folder of cached latents")
+    training.add_argument("--steps", type=int, help="in place of each component's own number")
+    training.add_argument("--clips", type=int, help="encoded of each kind, in place of the cache's own numbers")
     training.set_defaults(run=commands.run_training)
-    caching = orders.add_parser("cache", help="encode clips for the parts that learn on latents")
-    caching.add_argument("kind", choices=commands.KINDS)
-    caching.add_argument("--autoencoder", type=Path, required=True, help="the trained autoencoder's weights folder")
-    caching.add_argument("--out", type=Path, required=True, help="folder of the cache")
-    caching.add_argument("--clips", type=int, help="how many (default by kind)")
-    caching.add_argument("--minutes", type=float, default=120.0, help="end after that time (default 120)")
-    caching.add_argument("--seed", type=int, default=0, help="of the scenes (default 0)")
-    caching.set_defaults(run=commands.run_caching)
-    assembling = orders.add_parser("assemble", help="write the checkpoint of trained parts")
+    assembling = orders.add_parser("assemble", help="write the family of trained parts")
     assembling.add_argument("--runs", type=Path, required=True, help="folder of the components' runs")
-    assembling.add_argument("--out", type=Path, required=True, help="folder of the family")
+    assembling.add_argument("--models", type=Path, required=True, help="the models' directory")
     assembling.set_defaults(run=commands.run_assembling)
+    evaluating = orders.add_parser("evaluate", help="judge what the family makes, and write the report")
+    evaluating.add_argument("--models", type=Path, required=True, help="the models' directory")
+    evaluating.add_argument("--docs", type=Path, required=True, help="folder of shapes.md and its pictures")
+    evaluating.add_argument("--share", type=float, default=1.0, help="of the prompts (default 1)")
+    evaluating.set_defaults(run=commands.run_evaluation)
     measuring = orders.add_parser("measure-judge", help="the judge's own error on drawn scenes")
     measuring.add_argument("--scenes", type=int, default=300, help="pictures of each sort; a sixth as many clips")
     measuring.set_defaults(run=commands.run_measuring)

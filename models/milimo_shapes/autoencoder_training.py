@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 # The seed of scenes that no training draws; trainings' own seeds are smaller.
 HELD_OUT: Final = 2**31
 _STATISTICS: Final = 2**31 + 1
+# From that part of the steps on, more large clips.
+_MANY_LARGE: Final = 0.6
 _OBJECT_WEIGHT: Final = 2.0
 _EDGE_WEIGHT: Final = 3.0
 _PASSED_WEIGHT: Final = 4.0
@@ -92,12 +94,11 @@ class VideoAutoencoder:
         model.latents_std.copy_(latents.std(dim=1))
         model.save_pretrained(folder / "vae")
 
-    @staticmethod
-    def _form(step: int) -> Form:
-        """Pictures for 600 steps, then mostly clips: of every six batches four small ones and a large one."""
+    def _form(self, step: int) -> Form:
+        """Pictures for 600 steps, then mostly clips: of every six batches a large one, towards the end two."""
         if step < 600 or step % 6 == 0:
             return Form(clips=8, frames=1, width=128, height=64)
-        if step % 6 == 5:
+        if step % 6 == 5 or (step % 6 == 2 and step > _MANY_LARGE * self.steps):
             return Form(clips=2, frames=9, width=256, height=128)
         if step % 2:
             return Form(clips=4, frames=9, width=128, height=64)

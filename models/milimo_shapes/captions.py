@@ -56,6 +56,9 @@ _RESTING: Final = 0.6
 _SECONDS: Final = 5.0
 
 
+_REPEATED: Final = ("the same object", "the same shape", "the same thing")
+
+
 def words() -> frozenset[str]:
     """Every word that captions are made of, in lower case."""
     parts: list[str] = [
@@ -73,8 +76,14 @@ def words() -> frozenset[str]:
     for table in (SHAPE_WORDS, SIZE_WORDS, MOTION_WORDS, BACKDROP_WORDS):
         for choices in table.values():
             parts += choices
-    parts += [*Colour, *_PLAIN, *_GRADED, *_OPENINGS, *_PICTURE_OPENINGS]
+    parts += [*Colour, *_PLAIN, *_GRADED, *_OPENINGS, *_PICTURE_OPENINGS, *_REPEATED]
     return frozenset(word for part in parts for word in part.replace("{0}", "").replace("{1}", "").split())
+
+
+def sentences_of_words() -> list[str]:
+    """Text for a tokenizer to learn each word of captions from: within a sentence, at its start, with a capital."""
+    known = sorted(words())
+    return ([f"{word} {word}" for word in known] + [word.capitalize() for word in known]) * 2
 
 
 def caption_of(scene: Scene, random: np.random.Generator, *, aspect: float = 2.0, moving: bool = True) -> str:
@@ -96,6 +105,11 @@ def caption_of(scene: Scene, random: np.random.Generator, *, aspect: float = 2.0
     if random.random() < 0.3:
         text = text[0].upper() + text[1:]
     return text + ("." if random.random() < 0.3 else "")
+
+
+def caption_of_reference(background: Background, random: np.random.Generator) -> str:
+    """What to say of an object that a reference image shows, for a picture of it on that background."""
+    return f"{_pick(_REPEATED, random)} {_ground(background, random)}"
 
 
 def _name(thing: Thing, random: np.random.Generator) -> str:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from milimo_shapes.autoencoder_training import VideoAutoencoder
-from milimo_shapes.image_autoencoder import ImageAutoencoder
+from milimo_shapes.family import IMAGE, VIDEO, write_family
+from milimo_shapes.image_autoencoder import ImageAutoencoder, build_image_autoencoder
 from milimo_shapes.judge_error import HARMS, clip_error, picture_error
 from milimo_shapes.latent_cache import CLIPS, KINDS, PAIRS, STILLS, LatentCache, write_cache
 from milimo_shapes.still_convolution import speed_up_stills
+from milimo_shapes.trained_parts import load_part
 from milimo_shapes.training import Component, Run, train
-from milimo_shapes.upsampler_training import SpatialUpsampler
+from milimo_shapes.upsampler_training import SpatialUpsampler, TemporalUpsampler
 from milimo_shapes.video_autoencoder import build_video_autoencoder
-from milimo_shapes.video_checkpoint import load_part, write_video_checkpoint
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -21,67 +22,45 @@ if TYPE_CHECKING:
 
     import torch
 
-# In the order in which they can be trained.
-VIDEO_COMPONENTS: Final = ("video-autoencoder", "spatial-upsampler", "video-transformer")
-COMPONENTS: Final = (*VIDEO_COMPONENTS, "image-autoencoder")
+# By model, in the order in which they can be trained.
+COMPONENTS: Final = {
+    VIDEO: ("video-autoencoder", "spatial-upsampler", "temporal-upsampler", "video-transformer"),
+    IMAGE: ("image-autoencoder", "image-transformer"),
+}
 # How many clips of each kind a cache has.
-_CACHED: Final = {STILLS.name: 2048, CLIPS.name: 1536, PAIRS.name: 384}
+_CACHED: Final = {STILLS.name: 6144, CLIPS.name: 2048, PAIRS.name: 512}
 _LATENTS: Final = "latents"
-__all__ = ["COMPONENTS", "KINDS", "run_all", "run_assembling", "run_caching", "run_measuring", "run_training"]
 
 
 def run_training(arguments: Namespace, device: torch.device) -> Iterator[str]:
-    """Trains a component for the time given. Raises `SystemExit` when it needs latents and has none."""
-    component = _component(arguments.component, arguments.latents)
-    run = Run(out=arguments.out, seed=arguments.seed, seconds=60 * arguments.minutes, steps=arguments.steps)
-    yield f"{component.name}: {train(component, run, device)} steps done, in {arguments.out}"
+    """Trains the components of one model in turn, with the cache between them. Goes on with what is there.
 
-
-def run_caching(arguments: Namespace, device: torch.device) -> Iterator[str]:
-    """Encodes clips of one kind."""
-    there = _cache(
-        arguments.kind,
-        arguments.autoencoder,
-        arguments.out,
-        clips=arguments.clips or _CACHED[arguments.kind],
-        seed=arguments.seed,
-        minutes=arguments.minutes,
-        device=device,
-    )
-    yield f"{arguments.kind}: {there} clips are in {arguments.out}"
+    A component that does not reach its steps within the minutes for each is used as it is.
+    """
+    for name in COMPONENTS[arguments.model]:
+        if name == "spatial-upsampler":
+            yield from _fill_cache(arguments, device)
+        component = _component(name, arguments.runs, device)
+        run = Run(out=arguments.runs / name, seed=arguments.seed, seconds=60 * arguments.minutes, steps=arguments.steps)
+        steps = train(component, run, device)
+        yield f"{name}: {steps} of {run.steps or component.steps} steps done, in {run.out}"
 
 
 def run_assembling(arguments: Namespace, device: torch.device) -> Iterator[str]:
-    """Writes the video checkpoint of what is trained so far."""
-    write_video_checkpoint(arguments.out / "ltx-2", [arguments.runs / name / "weights" for name in VIDEO_COMPONENTS])
-    yield f"wrote {arguments.out / 'ltx-2'}"
+    """Writes the family of what is trained so far."""
+    trained = {
+        model: [arguments.runs / name / "weights" for name in components] for model, components in COMPONENTS.items()
+    }
+    for root in write_family(arguments.models, trained):
+        megabytes = sum(path.stat().st_size for path in root.rglob("*.safetensors")) / 1e6
+        yield f"wrote {root}: {megabytes:.1f} MB of weights"
 
 
-def run_all(arguments: Namespace, device: torch.device) -> Iterator[str]:
-    """Trains every component in turn, with the cache between them, and writes the checkpoint.
+def run_evaluation(arguments: Namespace, device: torch.device) -> Iterator[str]:
+    """Judges what the family makes, and writes the report."""
+    from milimo_shapes.evaluation import evaluate_family
 
-    Goes on with what is there: what is done already takes no time. A component that does not reach its steps within
-    the minutes for each is used as it is.
-    """
-    runs, latents = arguments.runs, arguments.runs / _LATENTS
-    for name in COMPONENTS:
-        if name == "spatial-upsampler":
-            autoencoder = runs / "video-autoencoder" / "weights"
-            for kind, clips in _CACHED.items():
-                there = _cache(
-                    kind,
-                    autoencoder,
-                    latents,
-                    clips=clips,
-                    seed=arguments.seed,
-                    minutes=arguments.minutes,
-                    device=device,
-                )
-                yield f"{kind}: {there} clips are in {latents}"
-        component = _component(name, latents)
-        steps = train(component, Run(out=runs / name, seed=arguments.seed, seconds=60 * arguments.minutes), device)
-        yield f"{name}: {steps} of {component.steps} steps done, in {runs / name}"
-    yield from run_assembling(arguments, device)
+    yield from evaluate_family(arguments.models, arguments.docs, share=arguments.share)
 
 
 def run_measuring(arguments: Namespace, device: torch.device) -> Iterator[str]:
@@ -95,31 +74,43 @@ def run_measuring(arguments: Namespace, device: torch.device) -> Iterator[str]:
         yield f"clip 256 × 128, {name}: {error}"
 
 
-def _cache(kind: str, weights: Path, out: Path, *, clips: int, seed: int, minutes: float, device: torch.device) -> int:
+def _fill_cache(arguments: Namespace, device: torch.device) -> Iterator[str]:
     autoencoder = build_video_autoencoder()
-    load_part(autoencoder, weights / "vae")
+    load_part(autoencoder, arguments.runs / "video-autoencoder" / "weights" / "vae")
     speed_up_stills(autoencoder)
-    return write_cache(
-        out,
-        autoencoder.to(device).eval(),
-        KINDS[kind],
-        seed=seed,
-        clips=clips,
-        seconds=60 * minutes,
-        device=device,
-    )
+    for name, clips in _CACHED.items():
+        there = write_cache(
+            arguments.runs / _LATENTS,
+            autoencoder.to(device).eval(),
+            KINDS[name],
+            seed=arguments.seed,
+            clips=arguments.clips or clips,
+            seconds=60 * arguments.minutes,
+            device=device,
+        )
+        yield f"{name}: {there} clips are in {arguments.runs / _LATENTS}"
 
 
-def _component(name: str, latents: Path | None) -> Component:
+def _component(name: str, runs: Path, device: torch.device) -> Component:
     if name == "video-autoencoder":
         return VideoAutoencoder()
     if name == "image-autoencoder":
         return ImageAutoencoder()
-    if latents is None:
-        raise SystemExit(f"{name} learns on cached latents: name their folder with --latents")
-    cache = LatentCache(latents)
+    if name == "image-transformer":
+        return _image_transformer(runs, device)
+    cache = LatentCache(runs / _LATENTS)
     if name == "spatial-upsampler":
         return SpatialUpsampler(cache=cache)
+    if name == "temporal-upsampler":
+        return TemporalUpsampler(cache=cache)
     from milimo_shapes.video_training import VideoTransformer, load_tokenizer
 
     return VideoTransformer(cache=cache, tokenizer=load_tokenizer())
+
+
+def _image_transformer(runs: Path, device: torch.device) -> Component:
+    from milimo_shapes.image_training import ImageTransformer, load_tokenizer
+
+    autoencoder: Any = build_image_autoencoder()
+    load_part(autoencoder, runs / "image-autoencoder" / "weights" / "vae")
+    return ImageTransformer(autoencoder=autoencoder.to(device).eval(), tokenizer=load_tokenizer())

@@ -82,7 +82,7 @@ class ImageAutoencoder:
     def save(self, model: Any, folder: Path) -> None:
         """With the statistics of tokens, 2 × 2 latents each, in its batch norm, that normalise them."""
         device = next(model.parameters()).device
-        pixels = draw_batch(_STATISTICS, 0, Form(clips=32, frames=1, width=256, height=256)).pixels[:, :, 0]
+        pixels = draw_batch(_STATISTICS, 0, Form(clips=24, frames=1, width=256, height=128)).pixels[:, :, 0]
         with torch.no_grad():
             latents = torch.cat([model.encode(some.to(device)).latent_dist.mode() for some in pixels.split(8)])
         tokens = torch.nn.functional.pixel_unshuffle(latents, 2).transpose(0, 1).flatten(1)

@@ -1,7 +1,8 @@
 """Latents of drawn clips on the disk, so that the transformer's training need not encode.
 
 FOLDER/statistics.safetensors   mean and standard deviation per channel, of the autoencoder that made them
-FOLDER/KIND-000000.safetensors  a shard: clips `numbers`, their latents at half and full size, and of single frames
+FOLDER/KIND-000000.safetensors  a shard: clips `numbers`, their latents at half and full size, and of single frames;
+                                of pairs also those of every second frame at full size
 
 Captions are not kept: a clip's scene follows from the cache's seed and the clip's number, and the words are chosen anew
 each time.
@@ -31,6 +32,8 @@ WIDTH: Final = 256
 HEIGHT: Final = 128
 FPS: Final = 25.0
 FRAMES: Final = 121
+# Frames of a clip of which every second one is encoded: both lengths are on the grid of 8k + 1.
+_SLOW_FRAMES: Final = 113
 # Frames of a clip that are encoded alone as well, to be keyframes.
 KEYFRAMES: Final = (0, 40, 80, 120)
 # The part of clips that begin at rest; others begin in the middle of the movement and are only ever continued.
@@ -64,7 +67,7 @@ class Clip:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Shard:
-    """Normalised latents by size ("half", "full"): [n, 32, F, h, w]; and of each keyframe.
+    """Normalised latents by size ("half", "full"), or "slow": [n, 32, F, h, w]; and of each keyframe.
 
     `keyframes`: [n, 32, keyframes, h, w]; none for single pictures.
     """
@@ -147,6 +150,21 @@ class LatentCache:
             keyframes={name.removeprefix("key_"): tensor for name, tensor in normal.items() if name.startswith("key_")},
         )
 
+    def draw(self, kind: Kind, size: str, count: int, random: np.random.Generator) -> Shard:
+        """So many different clips of the kind, at one size, out of as few shards as hold them. Raises as `shard`."""
+        shards = [self.shard(kind, index) for index in random.permutation(self.size(kind))[: -(-count // _SHARD)]]
+        clips = [clip for shard in shards for clip in shard.clips]
+        chosen = random.choice(len(clips), min(count, len(clips)), replace=False)
+
+        def gather(pieces: list[torch.Tensor]) -> torch.Tensor:
+            return torch.cat(pieces)[chosen]
+
+        return Shard(
+            clips=tuple(clips[index] for index in chosen),
+            latents={size: gather([shard.latents[size] for shard in shards])},
+            keyframes={size: gather([shard.keyframes[size] for shard in shards])} if kind.frames > 1 else {},
+        )
+
     def restore(self, latents: torch.Tensor) -> torch.Tensor:
         """Normalised latents [n, 32, F, h, w] as the encoder gave them."""
         return latents * self.std.view(1, -1, 1, 1, 1) + self.mean.view(1, -1, 1, 1, 1)
@@ -186,5 +204,8 @@ def _encode(autoencoder: Any, kind: Kind, seed: int, numbers: range, device: tor
                 single = autoencoder.encode(alone).latent_dist.mode()[:, :, 0]
                 # [keyframes, C, h, w] → [C, keyframes, h, w], like latents.
                 collected.setdefault(f"key_{size}", []).append(single.transpose(0, 1))
+                if size == "full":
+                    slow = pixels[:, :, :_SLOW_FRAMES:2]
+                    collected.setdefault("slow", []).append(autoencoder.encode(slow).latent_dist.mode()[0])
     tensors = {name: torch.stack(each).to("cpu", torch.float16).contiguous() for name, each in collected.items()}
     return {**tensors, "numbers": torch.tensor(list(numbers))}

@@ -1,7 +1,7 @@
 """Writes the shapes' LTX-2 in the folder layout that diffusers reads, of trained parts where there are any.
 
-A run's `weights` folder has one folder per part that it trained, with the part's name in the checkpoint: `vae`,
-`transformer`, `connectors`, `text_encoder`, `latent_upsampler`. The weights are stored as 16-bit floats; loading casts.
+Folders in a run's `weights`: `vae`, `transformer`, `connectors`, `text_encoder`, `latent_upsampler`,
+`temporal_upsampler`. The weights are stored as 16-bit floats; loading casts.
 """
 
 from __future__ import annotations
@@ -10,15 +10,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 import torch
 from milimo_runtime.vision_ops import prepare_torchvision
-from safetensors.torch import load_file
 
+from milimo_shapes.trained_parts import load_trained
 from milimo_shapes.video_autoencoder import build_video_autoencoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-UPSAMPLER: Final = "latent_upsampler"
+SPATIAL_UPSAMPLER: Final = "latent_upsampler"
+TEMPORAL_UPSAMPLER: Final = "temporal_upsampler"
 
 
 def write_video_checkpoint(root: Path, trained: Sequence[Path] = (), seed: int = 0) -> None:
@@ -42,30 +43,13 @@ def write_video_checkpoint(root: Path, trained: Sequence[Path] = (), seed: int =
             "transformer": video_parts.transformer(),
             "vocoder": video_parts.vocoder(),
         }
-        upsampler = video_parts.spatial_upsampler()
-    for name, part in (*parts.items(), (UPSAMPLER, upsampler)):
-        for folder in trained:
-            if (folder / name).is_dir():
-                load_part(part, folder / name)
-        # Its own `to` warns of parts that must stay precise; there are none.
-        torch.nn.Module.to(part, torch.float16)
+        upsamplers: dict[str, Any] = {
+            SPATIAL_UPSAMPLER: video_parts.spatial_upsampler(),
+            TEMPORAL_UPSAMPLER: video_parts.temporal_upsampler(),
+        }
+    load_trained({**parts, **upsamplers}, trained)
     pipeline: Any = LTX2Pipeline(scheduler=scheduler(), tokenizer=video_parts.caption_tokenizer(), **parts)
     root.mkdir(parents=True, exist_ok=True)
     pipeline.save_pretrained(root, safe_serialization=True)
-    upsampler.save_pretrained(root / UPSAMPLER, safe_serialization=True)
-
-
-def load_part(part: Any, folder: Path) -> None:
-    """Gives a part the weights that `save_pretrained` wrote to `folder`, in one file, in whatever precision.
-
-    Raises `RuntimeError` when names or shapes differ.
-    """
-    from transformers import PreTrainedModel
-
-    if isinstance(part, PreTrainedModel):
-        # transformers writes other names than it has in memory, and leaves out what is tied to other weights.
-        weights = type(part).from_pretrained(folder, dtype=torch.float32, local_files_only=True).state_dict()
-    else:
-        (file,) = folder.glob("*.safetensors")
-        weights = load_file(file)
-    part.load_state_dict(weights)
+    for name, upsampler in upsamplers.items():
+        upsampler.save_pretrained(root / name, safe_serialization=True)

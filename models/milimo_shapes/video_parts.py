@@ -24,7 +24,7 @@ from milimo_tiny.gemma_tokenizer import (
 )
 from transformers import Gemma3Config, Gemma3ForConditionalGeneration, GenerationConfig
 
-from milimo_shapes.captions import words
+from milimo_shapes.captions import sentences_of_words
 from milimo_shapes.video_autoencoder import LATENT_CHANNELS, SPATIAL_COMPRESSION, TEMPORAL_COMPRESSION
 
 if TYPE_CHECKING:
@@ -35,14 +35,13 @@ _TEXT_WIDTH: Final = 96
 _TEXT_LAYERS: Final = 2
 _WIDTH: Final = 192
 _AUDIO_WIDTH: Final = 48
+_WORDS_SHARPNESS: Final = 2.0
 
 
 def caption_tokenizer() -> PreTrainedTokenizerFast:
     """The tiny family's tokenizer, taught the words of captions: one token each. Anything else falls back to bytes."""
-    # At the start of a text, within it, and with a capital.
-    sentences = [f"{word} {word}" for word in sorted(words())] + [word.capitalize() for word in sorted(words())]
     tokenizer: PreTrainedTokenizerFast = build_tokenizer().train_new_from_iterator(
-        sentences * 2, VOCABULARY_SIZE, show_progress=False
+        sentences_of_words(), VOCABULARY_SIZE, show_progress=False
     )
     tokenizer.padding_side = "left"
     return tokenizer
@@ -139,6 +138,9 @@ def transformer() -> Any:
         model.audio_proj_out.weight.zero_()
         model.audio_proj_out.bias.zero_()
         for block in model.transformer_blocks:
+            # A caption's padding counts a thousand times: words must be able to be heard beside it.
+            block.attn2.norm_q.weight.fill_(_WORDS_SHARPNESS)
+            block.attn2.norm_k.weight.fill_(_WORDS_SHARPNESS)
             block.audio_to_video_attn.to_out[0].weight.zero_()
             block.audio_to_video_attn.to_out[0].bias.zero_()
     return model
@@ -161,4 +163,14 @@ def vocoder() -> Any:
 def spatial_upsampler() -> Any:
     return LTX2LatentUpsamplerModel(
         in_channels=LATENT_CHANNELS, mid_channels=64, num_blocks_per_stage=1, use_rational_resampler=False
+    )
+
+
+def temporal_upsampler() -> Any:
+    return LTX2LatentUpsamplerModel(
+        in_channels=LATENT_CHANNELS,
+        mid_channels=64,
+        num_blocks_per_stage=1,
+        spatial_upsample=False,
+        temporal_upsample=True,
     )

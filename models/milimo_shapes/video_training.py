@@ -1,9 +1,9 @@
 """How the video transformer learns, with connectors and text encoder: flow matching on cached latents.
 
-Single pictures first, then clips at half size, then clips at both sizes. At full size it learns stage 2: to refine what
-comes from half size through enlarged latents, from the level at which the pipelines add noise to them. With some
-probability the first latents, or keyframes appended as further tokens, are given clean, at timestep 0, as the pipelines
-give them.
+Single pictures first, of which many fit into a step, then the beginnings of clips, then whole clips at half size and
+pieces of clips at full size. There it learns stage 2: to refine what comes from half size through enlarged latents,
+from the level at which the pipelines add noise to them. With some probability the first latents, or keyframes appended
+as further tokens, are given clean, at timestep 0, as the pipelines give them.
 """
 
 from __future__ import annotations
@@ -14,23 +14,31 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 from milimo_runtime.vision_ops import prepare_torchvision
+from milimo_video.geometry import TEMPORAL_COMPRESSION, align_overlap
+from milimo_video.limits import OVERLAP_FRAMES
 from milimo_video.sigmas import DISTILLED, DISTILLED_STAGE_2
 from torch import nn
 
 from milimo_shapes.captions import caption_of
 from milimo_shapes.flow import TIMESTEPS, add_noise, draw_levels, velocity
-from milimo_shapes.latent_cache import CLIPS, FPS, KEYFRAMES, PAIRS, STILLS, Kind, LatentCache, Shard
+from milimo_shapes.latent_cache import CLIPS, FPS, KEYFRAMES, PAIRS, STILLS, Kind, LatentCache
 from milimo_shapes.prompts import embed_captions
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-# Of clips: how often the first latents are given, how often keyframes, how often neither.
-_PREFIXED: Final = 0.3
-_KEYFRAMED: Final = 0.15
-# Latents that are given: an image, or the overlap of chunks.
-_PREFIXES: Final = (1, 1, 4)
-_SCHEDULED: Final = 0.7
+    from milimo_shapes.latent_cache import Clip
+
+# Of clips: how often the first latents are given, and of steps: how often keyframes are.
+_PREFIXED: Final = 0.2
+_KEYFRAMED: Final = 0.2
+_CHAINED: Final = 0.1
+# Latents that chunks share.
+_OVERLAP: Final = align_overlap(OVERLAP_FRAMES).slices
+_SCHEDULED: Final = 0.75
+# The first steps of stage 1 hardly change anything: they are learned less often than those in which it is decided.
+_STAGE_1: Final = (*DISTILLED, *2 * DISTILLED[4:])
 # Parts of names: of what is heard or seen, and of the bias that `prompts` needs to be none.
 _FROZEN: Final = (
     "audio",
@@ -42,6 +50,33 @@ _FROZEN: Final = (
 )
 # How much latents of half size differ when enlarged, in standard deviations: learned against such an error.
 _ENLARGED_ERROR: Final = 0.3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """What a step learns from: so many clips, or pictures, at one size, and so many latent frames of each."""
+
+    kind: Kind
+    size: str
+    count: int
+    frames: int
+
+    def __str__(self) -> str:
+        return f"{self.kind.name}_{self.size}_{self.frames}"
+
+
+# They take about the same time.
+PICTURES: Final = Turn(kind=STILLS, size="half", count=48, frames=1)
+LARGE_PICTURES: Final = Turn(kind=STILLS, size="full", count=12, frames=1)
+BEGINNINGS: Final = Turn(kind=CLIPS, size="half", count=10, frames=6)
+WHOLE_CLIPS: Final = Turn(kind=CLIPS, size="half", count=4, frames=16)
+PIECES: Final = Turn(kind=PAIRS, size="full", count=3, frames=5)
+# Until which part of the steps, and how often each is learned from.
+_PHASES: Final = (
+    (0.15, {PICTURES: 0.7, LARGE_PICTURES: 0.3}),
+    (0.40, {PICTURES: 0.1, LARGE_PICTURES: 0.1, BEGINNINGS: 0.6, WHOLE_CLIPS: 0.1, PIECES: 0.1}),
+    (1.00, {PICTURES: 0.05, LARGE_PICTURES: 0.1, BEGINNINGS: 0.1, WHOLE_CLIPS: 0.4, PIECES: 0.35}),
+)
 
 
 def load_tokenizer() -> Any:
@@ -76,7 +111,7 @@ class VideoTransformer:
     cache: LatentCache
     tokenizer: Any
     name: str = "video-transformer"
-    steps: int = 12000
+    steps: int = 11000
     learning_rate: float = 1e-3
     evaluate_every: int = 500
 
@@ -85,61 +120,46 @@ class VideoTransformer:
 
     def losses(self, model: Any, seed: int, step: int, device: torch.device) -> dict[str, torch.Tensor]:
         random = np.random.default_rng((seed, step))
-        kind, size, count = self._turn(random, step)
-        shard = self.cache.shard(kind, int(random.integers(2**31)))
-        chosen = random.choice(len(shard.clips), count, replace=False)
-        return self._loss(model, shard, chosen, kind, size, random, device)
+        chances = next((chances for end, chances in _PHASES if step < end * self.steps), _PHASES[-1][1])
+        turn = list(chances)[int(random.choice(len(chances), p=list(chances.values())))]
+        return self.loss_of(model, turn, random, device)
 
     def evaluate(self, model: Any, device: torch.device, pictures: Path) -> dict[str, float]:
-        """The losses on the cache's first shard of each kind, with noise that is always the same.
+        """The losses on clips of each kind that are always the same, as is the noise.
 
         What the model makes is judged elsewhere, by the pipelines' own sampling.
         """
         figures = {}
-        for kind, size in ((STILLS, "half"), (CLIPS, "half"), (PAIRS, "full")):
-            if self.cache.size(kind):
-                with torch.random.fork_rng():
-                    torch.manual_seed(0)
-                    losses = self._loss(
-                        model, self.cache.shard(kind, 0), np.arange(4), kind, size, np.random.default_rng(0), device
-                    )
-                figures[f"{kind.name}_{size}"] = float(losses["loss"])
+        for turn in _PHASES[-1][1]:
+            with torch.random.fork_rng():
+                torch.manual_seed(0)
+                figures[str(turn)] = float(self.loss_of(model, turn, np.random.default_rng(0), device)["loss"])
         return figures
 
     def save(self, model: Any, folder: Path) -> None:
         for name in ("transformer", "connectors", "text_encoder"):
             getattr(model, name).save_pretrained(folder / name)
 
-    def _turn(self, random: np.random.Generator, step: int) -> tuple[Kind, str, int]:
-        """What a step learns from: the kind, the size, and how many."""
-        progress = step / self.steps
-        clips = 0.0 if progress < 0.15 else 0.7
-        full = 0.0 if progress < 0.3 else 0.25
-        if random.random() >= clips:
-            return (STILLS, "half", 16) if random.random() < 0.7 else (STILLS, "full", 8)
-        if random.random() < full:
-            return PAIRS, "full", 1
-        return CLIPS, "half", 4
-
-    def _loss(
-        self,
-        model: Any,
-        shard: Shard,
-        chosen: np.ndarray[Any, np.dtype[np.intp]],
-        kind: Kind,
-        size: str,
-        random: np.random.Generator,
-        device: torch.device,
+    def loss_of(
+        self, model: Any, turn: Turn, random: np.random.Generator, device: torch.device
     ) -> dict[str, torch.Tensor]:
-        moving = kind.frames > 1
-        captions = [caption_of(shard.clips[index].scene, random, moving=moving) for index in chosen]
+        """The loss on clips of the cache that `random` draws, at noise levels that torch's generator draws."""
+        size, is_full = turn.size, turn.size == "full"
+        shard = self.cache.draw(turn.kind, size, turn.count, random)
+        moving = turn.kind.frames > 1
+        captions = [caption_of(clip.scene, random, moving=moving) for clip in shard.clips]
         embeddings, weight = embed_captions(captions, self.tokenizer, model.text_encoder, model.connectors, device)
-        clean = shard.latents[size][chosen].to(device)
-        count, _, frames, height, width = clean.shape
-        is_full = size == "full"
+        whole = shard.latents[size]
+        count, _, total, height, width = whole.shape
+        window = draw_window(turn, shard.clips, total, random)
+        frames, area = window.frames, height * width
+        clean = whole[:, :, window.begin : window.begin + frames].to(device)
+        coords = model.transformer.rope.prepare_video_coords(count, total, height, width, device, fps=FPS)
+        coords = coords[:, :, window.place * area : (window.place + frames) * area]
+
         levels = draw_levels(
             count,
-            DISTILLED_STAGE_2 if is_full else DISTILLED,
+            DISTILLED_STAGE_2 if is_full else _STAGE_1,
             scheduled=_SCHEDULED,
             low=0.05,
             high=0.95 if is_full else 1.0,
@@ -148,32 +168,27 @@ class VideoTransformer:
         if is_full:
             start = clean + _ENLARGED_ERROR * torch.randn_like(clean) * torch.rand(count, 1, 1, 1, 1, device=device)
         noisy = add_noise(start, torch.randn_like(clean), levels)
-        target = velocity(noisy, clean, levels)
-        coords = model.transformer.rope.prepare_video_coords(count, frames, height, width, clean.device, fps=FPS)
-
-        given = torch.zeros(count, frames, height, width, device=device)
-        # A clip from the middle of a movement is only ever continued.
-        late = moving and any(shard.clips[index].start > 0 for index in chosen)
-        fate = random.random()
-        tokens, wanted = _tokens(noisy), _tokens(target)
-        if late or (moving and fate < _PREFIXED):
-            length = _PREFIXES[random.integers(len(_PREFIXES))]
-            given[:, :length] = 1.0
-            tokens = torch.where(given.flatten(1)[..., None] > 0, _tokens(clean), tokens)
-        clear = given.flatten(1)
-        if moving and not late and _PREFIXED <= fate < _PREFIXED + _KEYFRAMED:
-            for place in random.choice(len(KEYFRAMES), random.integers(1, 3), replace=False):
-                keyframe = shard.keyframes[size][chosen][:, :, place : place + 1].to(device)
+        wanted = _tokens(velocity(noisy, clean, levels))
+        given = torch.tensor(window.given, device=device)[:, None] * area
+        clear = (torch.arange(frames * area, device=device)[None] < given).float()
+        tokens = torch.where(clear[..., None] > 0, _tokens(clean), _tokens(noisy))
+        open_tokens = 1.0 - clear
+        seen = window.keyframes() if moving and random.random() < _KEYFRAMED else []
+        if seen:
+            for place in random.permutation(seen)[: random.integers(1, 3)]:
+                keyframe = shard.keyframes[size][:, :, place : place + 1].to(device)
                 tokens = torch.cat([tokens, _tokens(keyframe)], dim=1)
-                clear = torch.cat([clear, torch.ones(count, height * width, device=device)], dim=1)
-                coords = torch.cat([coords, _keyframe_coords(coords, height * width, KEYFRAMES[place])], dim=2)
+                clear = torch.cat([clear, torch.ones(count, area, device=device)], dim=1)
+                coords = torch.cat([coords, _keyframe_coords(coords, area, KEYFRAMES[place])], dim=2)
+        # One timestep for all is the same and takes less time.
+        timestep = levels[:, None] * (1.0 - clear) if clear.any() else levels[:, None]
 
         said, _ = model.transformer(
             hidden_states=tokens,
             audio_hidden_states=torch.zeros(count, 1, model.transformer.config.audio_in_channels, device=device),
             encoder_hidden_states=embeddings,
             audio_encoder_hidden_states=embeddings,
-            timestep=TIMESTEPS * levels[:, None] * (1.0 - clear),
+            timestep=TIMESTEPS * timestep,
             audio_timestep=TIMESTEPS * levels,
             sigma=TIMESTEPS * levels,
             encoder_attention_mask=weight,
@@ -188,9 +203,54 @@ class VideoTransformer:
             return_dict=False,
         )
         error = (said[:, : wanted.shape[1]] - wanted).square().mean(dim=-1)
-        open_tokens = 1.0 - given.flatten(1)
         loss = (error * open_tokens).sum() / open_tokens.sum().clamp(min=1.0)
-        return {"loss": loss, f"{kind.name}_{size}": loss}
+        # Curves have a column for each turn.
+        return {"loss": loss, **dict.fromkeys(map(str, _PHASES[-1][1]), torch.tensor(torch.nan)), str(turn): loss}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """Latent frames `begin` … `begin` + `frames` − 1 of clips, that stand from latent `place` on.
+
+    The first are given: so many of each clip.
+    """
+
+    begin: int
+    frames: int
+    place: int
+    given: tuple[int, ...]
+
+    def keyframes(self) -> list[int]:
+        """Which of `KEYFRAMES` lie in it; none where it does not stand where it is in the clip."""
+        if self.place != self.begin:
+            return []
+        last = TEMPORAL_COMPRESSION * (self.place + self.frames - 1)
+        first = TEMPORAL_COMPRESSION * (self.place - 1)
+        return [index for index, frame in enumerate(KEYFRAMES) if first < frame <= last]
+
+
+def draw_window(turn: Turn, clips: Sequence[Clip], total: int, random: np.random.Generator) -> Window:
+    """What a step sees of clips of `total` latent frames.
+
+    At half size, where movement is made, that is their beginning, or what a chunk sees that goes on from the latents of
+    the one before it. At full size it may be a piece from the middle.
+    """
+    is_full = turn.size == "full"
+    if turn.kind.frames > 1 and random.random() < _CHAINED:
+        begin = int(random.integers(1, total // 2 + 1))
+        return Window(begin=begin, frames=min(turn.frames, total - begin), place=0, given=(_OVERLAP,) * len(clips))
+    frames = min(turn.frames, total)
+    if is_full and turn.kind.frames > 1 and random.random() < 0.5:
+        begin = int(random.integers(total - frames + 1))
+        return Window(begin=begin, frames=frames, place=begin, given=(0,) * len(clips))
+
+    def given(clip: Clip) -> int:
+        # What begins in the middle of a movement is only ever continued.
+        if turn.kind.frames > 1 and (random.random() < _PREFIXED or (clip.start > 0 and not is_full)):
+            return _OVERLAP if random.random() < 0.4 else 1
+        return 0
+
+    return Window(begin=0, frames=frames, place=0, given=tuple(given(clip) for clip in clips))
 
 
 def _tokens(latents: torch.Tensor) -> torch.Tensor:

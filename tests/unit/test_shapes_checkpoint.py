@@ -1,43 +1,140 @@
-"""The shapes' LTX-2 before any training: it loads and runs as the service runs it, and is silent."""
+"""The shapes family before any training: it loads and runs as the services run it, and is silent."""
 
 from __future__ import annotations
 
+from argparse import Namespace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 import torch
+from milimo_image.models import ImageModels, load_image_models
+from milimo_image.prompts import embed_prompt, prompt_cache
 from milimo_runtime.device import device_plan
+from milimo_runtime.observer import Silent
+from milimo_runtime.registry import Registry
 from milimo_shapes.captions import caption_of
+from milimo_shapes.commands import COMPONENTS, run_assembling, run_training
+from milimo_shapes.family import FAMILY, IMAGE, VIDEO
+from milimo_shapes.image_prompts import embed_captions as image_words
+from milimo_shapes.image_training import predict
+from milimo_shapes.image_trials import image_trials
 from milimo_shapes.prompts import embed_captions
 from milimo_shapes.sampling import scene_of
-from milimo_shapes.video_checkpoint import load_part, write_video_checkpoint
-from milimo_video.decode import decode_audio
+from milimo_shapes.trained_parts import load_part
+from milimo_shapes.video_autoencoder import SPATIAL_COMPRESSION
+from milimo_video.decode import Tiling, decode_audio, decode_video
+from milimo_video.engine import make_latents
+from milimo_video.installed import compression_of, meet
 from milimo_video.models import VideoModels, load_models
+from milimo_video.plan import plan_video
+from milimo_video.request import VideoRequest
 from milimo_video.sigmas import DISTILLED, DISTILLED_STAGE_2
 from milimo_video.stages import Shot, denoise_full_size, denoise_half_size, upsample_latents
 from milimo_video.text import PromptCache, encode_prompt
+from safetensors.torch import load_file
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
+
+    from PIL.Image import Image
 
 _BUDGET = 40_000_000
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("shapes") / "ltx-2"
-    write_video_checkpoint(path)
-    return path
+class _Watcher(Silent):
+    """Writes down the sizes of previews."""
+
+    def __init__(self) -> None:
+        self.sizes: list[tuple[int, int]] = []
+
+    def preview(self, render: Callable[[], Image]) -> None:
+        self.sizes.append(render().size)
 
 
 @pytest.fixture(scope="module")
-def models(root: Path) -> VideoModels:
+def family(tmp_path_factory: pytest.TempPathFactory) -> Registry:
+    """As a training of no time leaves it."""
+    folder = tmp_path_factory.mktemp("shapes")
+    arguments = Namespace(
+        runs=folder / "runs", models=folder / "models", minutes=0.0, seed=0, steps=None, clips=None, model=""
+    )
+    device = torch.device("cpu")
+    for model, components in COMPONENTS.items():
+        arguments.model = model
+        said = list(run_training(arguments, device))
+        assert [line.split(":")[0] for line in said if " steps done" in line] == list(components)
+    assert len(list(run_assembling(arguments, device))) == len(COMPONENTS)
+    return Registry(arguments.models, FAMILY)
+
+
+@pytest.fixture(scope="module")
+def models(family: Registry) -> VideoModels:
+    root = family.require(VIDEO).root
     return load_models(root, name="shapes", checkpoint="distilled", devices=device_plan("cpu"))
 
 
-def test_the_weights_leave_room_for_the_images(root: Path) -> None:
-    assert sum(path.stat().st_size for path in root.rglob("*.safetensors")) < 0.65 * _BUDGET
+@pytest.fixture(scope="module")
+def images(family: Registry) -> ImageModels:
+    return load_image_models(family.require(IMAGE).root, device_plan("cpu"))
+
+
+def test_what_was_trained_is_in_the_checkpoint(family: Registry) -> None:
+    runs = family.root.parent.parent / "runs"
+    for name, part, model in (
+        ("video-autoencoder", "vae", VIDEO),
+        ("temporal-upsampler", "temporal_upsampler", VIDEO),
+        ("video-transformer", "transformer", VIDEO),
+        ("image-transformer", "text_encoder", IMAGE),
+    ):
+        file = next((runs / name / "weights" / part).glob("*.safetensors"))
+        trained, stored = load_file(file), load_file(family.model(model).root / part / file.name)
+        assert trained.keys() == stored.keys()
+        assert all(torch.equal(tensor.half(), stored[key]) for key, tensor in trained.items())
+
+
+def test_the_weights_are_few(family: Registry) -> None:
+    assert sum(path.stat().st_size for path in family.root.rglob("*.safetensors")) < _BUDGET
+    assert [model.manifest.purpose for model in family.models()] == ["image", "video"]
+
+
+def test_latents_stand_for_so_many_pixels_as_the_autoencoder_says(family: Registry, models: VideoModels) -> None:
+    compression = compression_of(family.model(VIDEO))
+    assert compression == models.compression == SPATIAL_COMPRESSION
+    request = VideoRequest(prompt="a red circle", seed=0, width=128, height=64, num_frames=17, upscale=True)
+    plan = plan_video(meet(family.model(VIDEO), request), "distilled", compression=compression)
+    chunk = plan.chunks[0]
+    assert (chunk.stage_1_tokens, chunk.stage_2_tokens, chunk.temporal_tokens) == (2 * 2 * 4, 2 * 4 * 8, 3 * 4 * 8)
+    watched = _Watcher()
+    latents = make_latents(models, request, plan, {}, watched, PromptCache(0))
+    assert latents.video.shape == (1, 32, 3, 4, 8)
+    assert watched.sizes == [(256, 128)] * (8 + 3 + 2)
+    for tiling in (Tiling(), Tiling(one_pass_pixels=0, side=64, stride=64)):
+        frames = np.concatenate(list(decode_video(models, latents.video, tiling)))
+        assert frames.shape == (17, 64, 128, 3)
+
+
+def test_captions_act_on_images_as_they_do_when_the_service_pads_them(images: ImageModels) -> None:
+    captions = ["a red circle on black", "on a gray background, a small yellow star next to a blue square"]
+    levels = torch.tensor([0.9, 0.4])
+    grid, beside = torch.randn(2, 2, images.transformer.config.in_channels, 2, 3)
+    with torch.no_grad():
+        words = image_words(captions, images.tokenizer, images.text_encoder, torch.device("cpu"))
+        assert words[0].shape[1] < 60
+        ours = predict(images.transformer, grid, levels, words, beside)
+        for row, caption in enumerate(captions):
+            states = embed_prompt(images, caption, prompt_cache()).states
+            padded = (states, torch.zeros(states.shape[:2]))
+            one = slice(row, row + 1)
+            theirs = predict(images.transformer, grid[one], levels[one], padded, beside[one])
+            torch.testing.assert_close(ours[one], theirs, rtol=1e-3, atol=1e-3)
+
+
+def test_trials_of_images_run(family: Registry) -> None:
+    trials = list(image_trials(family.require(IMAGE).root, 0.0))
+    assert [finding.wanted for trial in trials for finding in trial.findings] == [0.95, 0.90, 0.85, 0.85]
+    assert all(0.0 <= finding.value <= 1.0 for trial in trials for finding in trial.findings)
 
 
 def test_both_stages_run_and_nothing_is_heard(models: VideoModels) -> None:

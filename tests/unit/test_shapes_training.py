@@ -197,6 +197,9 @@ def test_a_cache_gives_back_what_was_encoded(tmp_path: Path, autoencoder: Any) -
         "half": (16, LATENT_CHANNELS, 1, 4, 8),
         "full": (16, LATENT_CHANNELS, 1, 8, 16),
     }
+    drawn = cache.draw(STILLS, "half", 32, np.random.default_rng(0))
+    assert len({clip.start for clip in drawn.clips}) == 32
+    assert torch.equal(drawn.latents["half"][drawn.clips.index(shard.clips[2])], shard.latents["half"][2])
     from milimo_shapes.rendering import Canvas, draw
 
     frames = draw(shard.clips[2].scene, Canvas(width=128, height=64, start=shard.clips[2].start)).frames

@@ -8,8 +8,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
-from milimo_shapes.latent_cache import CLIPS, KEYFRAMES, PAIRS, STILLS, Kind, Shard, clip_of
-from milimo_shapes.video_training import VideoTransformer, load_tokenizer
+from milimo_shapes.latent_cache import KEYFRAMES, STILLS, Kind, Shard, clip_of
+from milimo_shapes.video_training import (
+    BEGINNINGS,
+    LARGE_PICTURES,
+    PICTURES,
+    PIECES,
+    WHOLE_CLIPS,
+    Turn,
+    VideoTransformer,
+    Window,
+    draw_window,
+    load_tokenizer,
+)
 from safetensors.torch import load_file
 
 if TYPE_CHECKING:
@@ -19,11 +30,11 @@ _CPU = torch.device("cpu")
 
 
 class _Cache:
-    """A cache of one shard of noise, of four clips with few frames."""
+    """A cache of noise, of sixteen clips with few frames."""
 
     def __init__(self, kind: Kind, start: float = 0.0) -> None:
         torch.manual_seed(4)
-        frames = 1 if kind is STILLS else 3
+        frames = 1 if kind is STILLS else 10
         clips = [replace(clip_of(0, kind, number), start=start) for number in range(16)]
         sizes = {"half": (4, 8), "full": (8, 16)} if kind.has_full else {"half": (4, 8)}
         self._shard = Shard(
@@ -32,8 +43,9 @@ class _Cache:
             keyframes={name: torch.randn(16, 32, len(KEYFRAMES), *size) for name, size in sizes.items()},
         )
 
-    def shard(self, kind: Kind, index: int) -> Shard:
-        return self._shard
+    def draw(self, kind: Kind, size: str, count: int, random: np.random.Generator) -> Shard:
+        latents, keyframes = self._shard.latents[size][:count], self._shard.keyframes[size][:count]
+        return Shard(clips=self._shard.clips[:count], latents={size: latents}, keyframes={size: keyframes})
 
     def size(self, kind: Kind) -> int:
         return 1
@@ -59,18 +71,19 @@ def calls(model: Any) -> Any:
     hook.remove()
 
 
-def _loss(model: Any, tokenizer: Any, kind: Kind, size: str, *, seed: int, start: float = 0.0) -> torch.Tensor:
-    cache: Any = _Cache(kind, start)
+def _loss(model: Any, tokenizer: Any, turn: Turn, *, seed: int, start: float = 0.0) -> torch.Tensor:
+    cache: Any = _Cache(turn.kind, start)
     component = VideoTransformer(cache=cache, tokenizer=tokenizer)
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
-    losses = component._loss(model, cache.shard(kind, 0), np.arange(2), kind, size, random, _CPU)
+    losses = component.loss_of(model, replace(turn, count=min(turn.count, 4)), random, _CPU)
+    assert set(losses) >= {"loss", str(turn), str(PICTURES)}
     return losses["loss"]
 
 
 def test_gradients_reach_what_learns_and_nothing_else(model: Any, tokenizer: Any) -> None:
     model.zero_grad()
-    _loss(model, tokenizer, STILLS, "half", seed=0).backward()
+    _loss(model, tokenizer, PICTURES, seed=0).backward()
     touched = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     learning = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     assert touched == learning
@@ -79,40 +92,69 @@ def test_gradients_reach_what_learns_and_nothing_else(model: Any, tokenizer: Any
     assert not any("audio" in name or "vision" in name for name in touched)
 
 
-@pytest.mark.parametrize(("kind", "size", "tokens"), [(STILLS, "full", 128), (CLIPS, "half", 96), (PAIRS, "full", 384)])
-def test_every_kind_is_learned_from(
-    model: Any, tokenizer: Any, calls: list[dict[str, Any]], kind: Kind, size: str, tokens: int
+@pytest.mark.parametrize(
+    ("turn", "frames", "area"),
+    [(LARGE_PICTURES, 1, 128), (BEGINNINGS, 6, 32), (WHOLE_CLIPS, 10, 32), (PIECES, 5, 128)],
+    ids=str,
+)
+def test_every_turn_is_learned_from(
+    model: Any, tokenizer: Any, calls: list[dict[str, Any]], turn: Turn, frames: int, area: int
 ) -> None:
     with torch.no_grad():
-        assert torch.isfinite(_loss(model, tokenizer, kind, size, seed=3))
-    assert calls[0]["hidden_states"].shape[1] in (tokens, tokens + tokens // 3, tokens + 2 * tokens // 3)
+        assert torch.isfinite(_loss(model, tokenizer, turn, seed=3))
+    assert calls[0]["hidden_states"].shape[1] in {(frames + keyframes) * area for keyframes in range(3)}
     levels = calls[0]["sigma"] / 1000
     assert bool(((levels > 0) & (levels <= 1)).all())
 
 
 def test_what_begins_late_is_only_ever_continued(model: Any, tokenizer: Any, calls: list[dict[str, Any]]) -> None:
     with torch.no_grad():
-        for seed in range(6):
-            _loss(model, tokenizer, CLIPS, "half", seed=seed, start=1.0)
+        for seed in range(4):
+            _loss(model, tokenizer, WHOLE_CLIPS, seed=seed, start=1.0)
     for given in calls:
-        timesteps = given["timestep"]
-        assert timesteps.shape == (2, 96)
-        # The first latent, or all three and more, are clean.
-        assert bool((timesteps[:, :32] == 0).all())
+        # At least the first latent is clean.
+        assert given["timestep"].shape[1] >= 10 * 32
+        assert bool((given["timestep"][:, :32] == 0).all())
+
+
+def test_what_is_seen_of_clips() -> None:
+    clips = [replace(clip_of(0, WHOLE_CLIPS.kind, number), start=float(number % 2)) for number in range(4)]
+    for turn in (BEGINNINGS, WHOLE_CLIPS, PIECES):
+        windows = [draw_window(turn, clips, 16, np.random.default_rng(seed)) for seed in range(200)]
+        for window in windows:
+            assert window.begin + window.frames <= 16
+            assert max(window.given) < window.frames
+        chained = [window for window in windows if window.place != window.begin]
+        assert 5 < len(chained) < 40
+        assert {window.given for window in chained} == {(4, 4, 4, 4)}
+        assert not any(window.keyframes() for window in chained)
+        middles = [window for window in windows if window.place > 0]
+        assert {window.place for window in middles} == (set(range(1, 12)) if turn is PIECES else set())
+        if turn is not PIECES:
+            assert all(window.given[1] and window.given[3] for window in windows)
+            assert 100 < sum(window.given[0] == 0 for window in windows) < 180
+
+
+def test_keyframes_lie_in_what_is_seen() -> None:
+    def seen(place: int, frames: int) -> list[int]:
+        window = Window(begin=place, frames=frames, place=place, given=())
+        return [KEYFRAMES[index] for index in window.keyframes()]
+
+    assert seen(0, 16) == [0, 40, 80, 120]
+    assert (seen(0, 5), seen(0, 6), seen(5, 5), seen(6, 5), seen(11, 5)) == ([0], [0, 40], [40], [80], [120])
 
 
 def test_keyframes_are_further_tokens_at_their_time(model: Any, tokenizer: Any, calls: list[dict[str, Any]]) -> None:
     with torch.no_grad():
         for seed in range(40):
-            _loss(model, tokenizer, CLIPS, "half", seed=seed)
-            if calls[-1]["hidden_states"].shape[1] > 96:
+            _loss(model, tokenizer, WHOLE_CLIPS, seed=seed)
+            if calls[-1]["hidden_states"].shape[1] > 10 * 32:
                 break
-    given = calls[-1]
-    added = given["hidden_states"].shape[1] - 96
-    assert added in (32, 64)
-    assert bool((given["timestep"][:, 96:] == 0).all())
-    assert bool((given["timestep"][:, :96] > 0).all())
-    times = given["video_coords"][0, 0, 96:]
+    given, made = calls[-1], 10 * 32
+    assert given["hidden_states"].shape[1] - made in (32, 64)
+    assert bool((given["timestep"][:, made:] == 0).all())
+    assert bool((given["timestep"][:, 4 * 32 : made] > 0).all())
+    times = given["video_coords"][0, 0, made:]
     assert {round(float(time) * 25) for time in times[:, 0]} <= set(KEYFRAMES)
     assert torch.allclose(times[:, 1] - times[:, 0], torch.tensor(1 / 25))
 

@@ -1,0 +1,112 @@
+"""What the judge found, and the report of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from milimo_shapes.arrays import Bytes
+
+REPORT: Final = "shapes.md"
+SHEET: Final = "shapes.png"
+_HEAD: Final = """# The shapes family
+
+Small weights, trained on a toy world of coloured shapes by `make train-shapes`, for two cores and a few hours: LTX-2
+and FLUX.2 as the services load them. `make evaluate-shapes` writes this page. The judge has no learned parts: it fits a
+background, and tells colour by distance and shape by contour (`models/milimo_shapes/judge.py`). Captions and seeds are
+held out. Pictures and videos are 256 × 128, videos 121 frames at 25 a second, made by the services' engines.
+
+![What the family makes](shapes.png)
+
+| what | found | wanted |
+| --- | --- | --- |
+"""
+_TAIL: Final = """
+## How they are trained
+
+| component | steps | minutes of one core |
+| --- | --- | --- |
+| video autoencoder: pictures, then clips of 9 and 17 frames | 6,000 | 70 |
+| latents of 6,144 pictures, 2,048 clips, 512 clips at all sizes | | 32 |
+| spatial upsampler, temporal upsampler | 4,000, 2,000 | 10 |
+| video transformer, connectors, Gemma | 11,000 | 175 |
+| image autoencoder | 4,000 | 37 |
+| image transformer, Qwen3 | 10,000 | 175 |
+
+The video model and the image model are trained side by side, with a thread each: two threads on one of them are half as
+fast again, not twice. Transformers learn by flow matching, mostly at the noise levels that the distilled schedules
+visit; their text encoders learn with them. A run goes on where it was stopped, and its `curve.csv` and `held_out.csv`
+tell how it went. Audio parts are silent by construction.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finding:
+    """A figure beside the least, or with `is_limit` the most, that it shall be; None where it is only told.
+
+    A `unit` of "%" stands for a share from 0 to 1.
+    """
+
+    name: str
+    value: float
+    wanted: float | None = None
+    unit: str = "%"
+    is_limit: bool = False
+
+    @property
+    def is_met(self) -> bool:
+        """Whether the figure is what it shall be."""
+        if self.wanted is None:
+            return True
+        return self.value <= self.wanted if self.is_limit else self.value >= self.wanted
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.figure}" + ("" if self.is_met else f", wanted {self.goal}")
+
+    @property
+    def figure(self) -> str:
+        """What was found, as text."""
+        return _figure(self.value, self.unit) + ("" if self.is_met else " (missed)")
+
+    @property
+    def goal(self) -> str:
+        """What is wanted, as text."""
+        if self.wanted is None:
+            return ""
+        return f"{'≤' if self.is_limit else '≥'} {_figure(self.wanted, self.unit)}"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Trial:
+    """What one trial found, with rows of pictures [H, W, 3] that show it."""
+
+    findings: tuple[Finding, ...]
+    rows: tuple[Sequence[Bytes], ...]
+
+
+def write_report(folder: Path, trials: Sequence[Trial]) -> None:
+    """Writes the table and the contact sheet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    findings = [finding for trial in trials for finding in trial.findings]
+    lines = [f"| {finding.name} | {finding.figure} | {finding.goal} |" for finding in findings]
+    (folder / REPORT).write_text(_HEAD + "\n".join(lines) + "\n" + _TAIL, encoding="utf-8")
+    rows = [np.concatenate([_framed(picture) for picture in row], axis=1) for trial in trials for row in trial.rows]
+    widest = max(row.shape[1] for row in rows)
+    padded = [np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
+    Image.fromarray(np.concatenate(padded)).save(folder / SHEET, optimize=True)
+
+
+def _framed(picture: Bytes) -> Bytes:
+    """With a white border, so that neighbours can be told apart."""
+    return np.pad(picture, ((2, 2), (2, 2), (0, 0)), constant_values=255)
+
+
+def _figure(value: float, unit: str) -> str:
+    return f"{100 * value:.0f} %" if unit == "%" else f"{value:.1f} {unit}".strip()
