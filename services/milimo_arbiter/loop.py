@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from milimo_arbiter.effects import Effect
     from milimo_arbiter.events import Event
     from milimo_arbiter.external import Program
-    from milimo_arbiter.state import Device, Lease, State
+    from milimo_arbiter.state import Device, Lease, ProcessIdentity, State
     from milimo_arbiter.store import Answer, LeaseStore
 
     # The states before and after an event, to what is to be saved with it.
@@ -117,6 +117,10 @@ class Arbiter:
         if abs(ahead - self._wall_ahead_s) > _CLOCK_SET_S:
             self._wall_ahead_s = ahead
         return time + self._wall_ahead_s
+
+    def is_alive(self, process: ProcessIdentity) -> bool:
+        """Whether that process of this pid namespace runs."""
+        return self._watch.sees(process)
 
     def open_stream(self) -> Stream:
         """A stream with a number that was never used."""

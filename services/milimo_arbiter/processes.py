@@ -52,6 +52,10 @@ class ProcessWatch:
         self._descriptors[process] = descriptor
         asyncio.get_running_loop().add_reader(descriptor, self._ended, process)
 
+    def sees(self, process: ProcessIdentity) -> bool:
+        """Whether the process is alive: of one that is watched that is known."""
+        return process in self._descriptors or is_alive(process)
+
     def kill(self, process: ProcessIdentity) -> bool:
         """SIGKILL to a watched process: its descriptor cannot mean another one. Returns whether it was sent."""
         descriptor = self._descriptors.get(process)

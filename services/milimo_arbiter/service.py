@@ -25,7 +25,6 @@ from milimo_arbiter.messages import (
     request_of,
     status_of,
 )
-from milimo_arbiter.processes import is_alive
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -85,7 +84,7 @@ class MemoryArbiterService(arbiter_pb2_grpc.MemoryArbiterServicer):
         if message.WhichOneof("message") != "acquire":
             raise InvalidArgument("acquire", "the first message of a stream must be acquire")
         acquire = message.acquire
-        process = _watchable(process_of(acquire))
+        process = self._watchable(process_of(acquire))
         if acquire.resume_token:
             return events.Resume(
                 stream=stream.number, tenant=acquire.tenant, resume_token=acquire.resume_token, process=process
@@ -93,6 +92,18 @@ class MemoryArbiterService(arbiter_pb2_grpc.MemoryArbiterServicer):
         return events.Acquire(
             stream=stream.number, request=request_of(acquire, process, acquire.acquire_id or secrets.token_urlsafe(18))
         )
+
+    def _watchable(self, process: ProcessIdentity | None) -> ProcessIdentity | None:
+        """The process, if this host can tell when it ends.
+
+        Raises:
+            InvalidArgument: when it claims to be in the arbiter's pid namespace and is not there.
+        """
+        if process is None or process.pid_namespace != pid_namespace():
+            return None
+        if not self._arbiter.is_alive(process):
+            raise InvalidArgument("acquire.process", f"no process {process.pid} started at tick {process.start_ticks}")
+        return process
 
     async def GetStatus(
         self,
@@ -182,19 +193,6 @@ class MemoryArbiterService(arbiter_pb2_grpc.MemoryArbiterServicer):
             return response
 
         return await self._repeats.once(request, arbiter_pb2.ReclaimMemoryResponse, reclaim)
-
-
-def _watchable(process: ProcessIdentity | None) -> ProcessIdentity | None:
-    """The process, if this host can tell when it ends.
-
-    Raises:
-        InvalidArgument: when it claims to be in the arbiter's pid namespace and is not there.
-    """
-    if process is None or process.pid_namespace != pid_namespace():
-        return None
-    if not is_alive(process):
-        raise InvalidArgument("acquire.process", f"no process {process.pid} started at tick {process.start_ticks}")
-    return process
 
 
 def _page_token(lease: Lease) -> str:

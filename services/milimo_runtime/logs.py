@@ -69,6 +69,8 @@ class TextFormatter(logging.Formatter):
 
 def configure_logs(service: str, *, form: str = "json", level: str = "INFO") -> None:
     """Sends all logs of the process to stderr, from `level` on, as "json" or "text"."""
+    # No form of the lines has these, and each record would pay for them.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(service) if form == "json" else TextFormatter())
     logging.basicConfig(level=level, handlers=[handler], force=True)

@@ -194,12 +194,16 @@ async def test_the_end_of_a_process_is_told_once() -> None:
     ticks = start_ticks(child.pid)
     assert ticks is not None
     process = ProcessIdentity(pid=child.pid, start_ticks=ticks, pid_namespace=pid_namespace())
+    assert watch.sees(process)
+    assert not watch.sees(replace(process, start_ticks=ticks - 1))
     watch.watch(process)
     watch.watch(process)
+    assert watch.sees(process)
     assert gone.empty()
     child.kill()
     async with asyncio.timeout(10):
         assert await gone.get() == process
+    assert not watch.sees(process)
     assert not is_alive(process), "a zombie holds no memory"
     child.communicate()
     watch.watch(process)
