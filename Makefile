@@ -47,7 +47,9 @@ down: $(VENV)/.installed  ## stops it
 
 RUNS ?= $(MILIMO_HOME)/shapes-runs
 SHAPES_SEED ?= 0
-SHAPES := OMP_NUM_THREADS=1 $(BIN)/python -m milimo_shapes
+# Memory stays with the process: giving back and asking again for every tensor takes a fifth of a step's time.
+SHAPES := OMP_NUM_THREADS=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=34359738368 MALLOC_TOP_PAD_=268435456 \
+	$(BIN)/python -m milimo_shapes
 
 # One core for each model: two threads on one of them are hardly faster than one.
 train-shapes: $(VENV)/.installed  ## trains the small weights of models/shapes: five hours on two cores; goes on where it was

@@ -40,7 +40,7 @@ class VideoAutoencoder:
     """Trains LTX-2's video autoencoder: pictures first, then short clips among them."""
 
     name: str = "video-autoencoder"
-    steps: int = 6000
+    steps: int = 4500
     learning_rate: float = 7e-4
     evaluate_every: int = 500
 

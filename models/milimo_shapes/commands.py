@@ -9,6 +9,7 @@ from milimo_shapes.family import IMAGE, VIDEO, write_family
 from milimo_shapes.image_autoencoder import ImageAutoencoder, build_image_autoencoder
 from milimo_shapes.judge_error import HARMS, clip_error, picture_error
 from milimo_shapes.latent_cache import CLIPS, KINDS, PAIRS, STILLS, LatentCache, write_cache
+from milimo_shapes.lesson_cache import LessonCache, write_lessons
 from milimo_shapes.still_convolution import speed_up_stills
 from milimo_shapes.trained_parts import load_part
 from milimo_shapes.training import Component, Run, train
@@ -30,6 +31,7 @@ COMPONENTS: Final = {
 # How many clips of each kind a cache has.
 _CACHED: Final = {STILLS.name: 6144, CLIPS.name: 2048, PAIRS.name: 512}
 _LATENTS: Final = "latents"
+_LESSONS: Final = "lessons"
 
 
 def run_training(arguments: Namespace, device: torch.device) -> Iterator[str]:
@@ -40,6 +42,8 @@ def run_training(arguments: Namespace, device: torch.device) -> Iterator[str]:
     for name in COMPONENTS[arguments.model]:
         if name == "spatial-upsampler":
             yield from _fill_cache(arguments, device)
+        if name == "image-transformer":
+            yield from _fill_lessons(arguments, device)
         component = _component(name, arguments.runs, device)
         run = Run(out=arguments.runs / name, seed=arguments.seed, seconds=60 * arguments.minutes, steps=arguments.steps)
         steps = train(component, run, device)
@@ -91,6 +95,23 @@ def _fill_cache(arguments: Namespace, device: torch.device) -> Iterator[str]:
         yield f"{name}: {there} clips are in {arguments.runs / _LATENTS}"
 
 
+def _fill_lessons(arguments: Namespace, device: torch.device) -> Iterator[str]:
+    from milimo_shapes.image_training import KINDS as LESSON_KINDS
+
+    autoencoder = _image_autoencoder(arguments.runs, device)
+    for kind, count in LESSON_KINDS.items():
+        there = write_lessons(
+            arguments.runs / _LESSONS,
+            autoencoder,
+            kind,
+            seed=arguments.seed,
+            count=arguments.clips or count,
+            seconds=60 * arguments.minutes,
+            device=device,
+        )
+        yield f"{kind.name}: {there} lessons are in {arguments.runs / _LESSONS}"
+
+
 def _component(name: str, runs: Path, device: torch.device) -> Component:
     if name == "video-autoencoder":
         return VideoAutoencoder()
@@ -109,8 +130,17 @@ def _component(name: str, runs: Path, device: torch.device) -> Component:
 
 
 def _image_transformer(runs: Path, device: torch.device) -> Component:
+    from milimo_shapes.image_training import KINDS as LESSON_KINDS
     from milimo_shapes.image_training import ImageTransformer, load_tokenizer
 
+    return ImageTransformer(
+        autoencoder=_image_autoencoder(runs, device),
+        tokenizer=load_tokenizer(),
+        cache=LessonCache(runs / _LESSONS, list(LESSON_KINDS)),
+    )
+
+
+def _image_autoencoder(runs: Path, device: torch.device) -> Any:
     autoencoder: Any = build_image_autoencoder()
     load_part(autoencoder, runs / "image-autoencoder" / "weights" / "vae")
-    return ImageTransformer(autoencoder=autoencoder.to(device).eval(), tokenizer=load_tokenizer())
+    return autoencoder.to(device).eval()

@@ -1,60 +1,47 @@
 """How the image transformer learns, with its text encoder: flow matching on the autoencoder's latents of pictures.
 
-Of four lessons three have words alone. In the fourth an image stands beside, as the service gives references: one
-that shows the object, which the words then do not name, or, as in inpainting, what the picture was before the object
-came into it.
+Small pictures and words come first, then larger ones, and then images that stand beside, as the service gives
+references.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
-from milimo_image.defaults import DISTILLED, SIDE_MULTIPLE
-from milimo_image.latents import (
-    denormalise,
-    image_positions,
-    normalise,
-    reference_positions,
-    text_positions,
-    to_grid,
-    to_tokens,
-)
+from milimo_image.defaults import DISTILLED
+from milimo_image.latents import denormalise, image_positions, reference_positions, text_positions, to_grid, to_tokens
 from milimo_runtime.vision_ops import prepare_torchvision
 from torch import nn
 
 from milimo_shapes.autoencoder_training import HELD_OUT, contact_sheet, judged_right
-from milimo_shapes.captions import caption_of, caption_of_reference
 from milimo_shapes.flow import add_noise, draw_levels
 from milimo_shapes.image_prompts import embed_captions
-from milimo_shapes.rendering import Canvas, draw
-from milimo_shapes.sampling import random_scene
-from milimo_shapes.scene import Motion, Scene
+from milimo_shapes.lesson_cache import LessonCache, LessonKind, Lessons, encode_scenes
+from milimo_shapes.lessons import draw_lesson
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-# Width and height in pixels, and how many make a batch.
-_SQUARE: Final = (128, 128, 24)
-_WIDE: Final = (256, 128, 12)
-_SHOWN: Final = (256, 128, 16)
-# The part of steps with square pictures only, and with words only.
-_EASY: Final = 0.4
-_BESIDE: Final = 0.25
+SQUARE: Final = LessonKind(name="square", width=128, height=128, has_image=False)
+WIDE: Final = LessonKind(name="wide", width=256, height=128, has_image=False)
+LARGE: Final = LessonKind(name="large", width=256, height=256, has_image=False)
+SQUARE_BESIDE: Final = LessonKind(name="square_beside", width=128, height=128, has_image=True)
+WIDE_BESIDE: Final = LessonKind(name="wide_beside", width=256, height=128, has_image=True)
+# By kind, how many the cache has, and how many make a batch: batches take about the same time.
+KINDS: Final = {SQUARE: 12288, WIDE: 6144, LARGE: 1024, SQUARE_BESIDE: 3072, WIDE_BESIDE: 3072}
+_BATCHES: Final = {SQUARE: 24, WIDE: 13, LARGE: 6, SQUARE_BESIDE: 14, WIDE_BESIDE: 7}
+# Until which part of the steps, and how often each is learned from.
+_PHASES: Final = (
+    (0.30, {SQUARE: 1.0}),
+    (0.50, {SQUARE: 0.4, WIDE: 0.6}),
+    (1.00, {SQUARE: 0.15, WIDE: 0.35, LARGE: 0.1, SQUARE_BESIDE: 0.1, WIDE_BESIDE: 0.3}),
+)
+_SHOWN: Final = 16
 _SCHEDULED: Final = 0.7
-
-
-@dataclass(frozen=True, kw_only=True)
-class Lesson:
-    """A picture to make, what is said of it, and what image stands beside, if any."""
-
-    wanted: Scene
-    caption: str
-    beside: Scene | None = None
 
 
 def load_tokenizer() -> Any:
@@ -87,68 +74,57 @@ class ImageTransformer:
 
     autoencoder: Any
     tokenizer: Any
+    cache: LessonCache
     name: str = "image-transformer"
-    steps: int = 10000
+    steps: int = 9000
     learning_rate: float = 1e-3
-    evaluate_every: int = 1000
+    evaluate_every: int = 500
 
     def build(self) -> nn.Module:
         return ImageModel(self.tokenizer)
 
     def losses(self, model: Any, seed: int, step: int, device: torch.device) -> dict[str, torch.Tensor]:
         random = np.random.default_rng((seed, step))
-        is_easy = step < _EASY * self.steps
-        width, height, count = _SQUARE if is_easy or random.random() < 0.5 else _WIDE
-        has_image = not is_easy and random.random() < _BESIDE
-        lessons = [draw_lesson(random, aspect=width / height, has_image=has_image) for _ in range(count)]
-        return self.loss_of(model, lessons, width, height, device)
+        chances = next((chances for end, chances in _PHASES if step < end * self.steps), _PHASES[-1][1])
+        kind = list(chances)[int(random.choice(len(chances), p=list(chances.values())))]
+        loss = self.loss_of(model, self.cache.draw(kind, _BATCHES[kind], random), random, device)
+        # Curves have a column for each kind.
+        return {"loss": loss, **{each.name: loss if each is kind else torch.tensor(torch.nan) for each in KINDS}}
 
-    def loss_of(
-        self, model: Any, lessons: Sequence[Lesson], width: int, height: int, device: torch.device
-    ) -> dict[str, torch.Tensor]:
-        """The loss on pictures of that size, at random noise levels. An image stands beside all of them, or none."""
-        clean = self._encode([lesson.wanted for lesson in lessons], width, height, device)
-        scenes = [lesson.beside for lesson in lessons if lesson.beside is not None]
-        beside = self._encode(scenes, width, height, device) if scenes else None
+    def loss_of(self, model: Any, drawn: Lessons, random: np.random.Generator, device: torch.device) -> torch.Tensor:
+        """The loss on these lessons, at random noise levels."""
+        clean = drawn.wanted.to(device)
         levels = draw_levels(
-            len(lessons), schedule(clean.shape[2] * clean.shape[3]), scheduled=_SCHEDULED, low=0.05, high=1.0
+            len(clean), schedule(clean.shape[2] * clean.shape[3]), scheduled=_SCHEDULED, low=0.05, high=1.0
         ).to(device)
         noise = torch.randn_like(clean)
-        words = embed_captions([lesson.caption for lesson in lessons], self.tokenizer, model.text_encoder.model, device)
+        captions = [lesson.caption(random) for lesson in drawn.lessons]
+        words = embed_captions(captions, self.tokenizer, model.text_encoder.model, device)
+        beside = None if drawn.beside is None else drawn.beside.to(device)
         said = predict(model.transformer, add_noise(clean, noise, levels), levels, words, beside)
-        loss = (said - (noise - clean)).square().mean()
-        silent = torch.tensor(torch.nan)
-        return {"loss": loss, "words": silent if scenes else loss, "beside": loss if scenes else silent}
+        return (said - (noise - clean)).square().mean()
 
     def evaluate(self, model: Any, device: torch.device, pictures: Path) -> dict[str, float]:
         """Makes pictures of captions, in the few steps of the distilled checkpoint, and lets the judge see them."""
         pictures.mkdir(parents=True, exist_ok=True)
-        width, height, count = _SHOWN
-        random = np.random.default_rng(HELD_OUT)
-        lessons = [draw_lesson(random, aspect=width / height, has_image=False) for _ in range(count)]
-        words = embed_captions([lesson.caption for lesson in lessons], self.tokenizer, model.text_encoder.model, device)
-        rows, columns = height // SIDE_MULTIPLE, width // SIDE_MULTIPLE
-        grid = torch.randn(
-            (count, model.transformer.config.in_channels, rows, columns), generator=torch.Generator().manual_seed(0)
-        ).to(device)
-        for level, following in pairwise((*schedule(rows * columns), 0.0)):
-            grid = grid + (following - level) * predict(
-                model.transformer, grid, torch.full((count,), level, device=device), words, None
-            )
-        made = self.autoencoder.decode(denormalise(grid, self.autoencoder), return_dict=False)[0].clamp(-1.0, 1.0)
-        contact_sheet([made[: count // 2], made[count // 2 :]], pictures / "made.png")
-        return {"judged": judged_right([lesson.wanted for lesson in lessons], made)}
+        figures = {}
+        for kind in (SQUARE, WIDE):
+            random = np.random.default_rng(HELD_OUT)
+            aspect = kind.width / kind.height
+            lessons = [draw_lesson(random, aspect=aspect, has_image=False) for _ in range(_SHOWN)]
+            captions = [lesson.caption(random) for lesson in lessons]
+            words = embed_captions(captions, self.tokenizer, model.text_encoder.model, device)
+            shape = encode_scenes(self.autoencoder, [lessons[0].wanted], kind, device).shape[1:]
+            noise = torch.randn((_SHOWN, *shape), generator=torch.Generator().manual_seed(0)).to(device)
+            grid = sample(model.transformer, noise, words)
+            made = self.autoencoder.decode(denormalise(grid, self.autoencoder), return_dict=False)[0].clamp(-1.0, 1.0)
+            contact_sheet([made[: _SHOWN // 2], made[_SHOWN // 2 :]], pictures / f"{kind.name}.png")
+            figures[kind.name] = judged_right([lesson.wanted for lesson in lessons], made)
+        return figures
 
     def save(self, model: Any, folder: Path) -> None:
         for name in ("transformer", "text_encoder"):
             getattr(model, name).save_pretrained(folder / name)
-
-    @torch.no_grad()
-    def _encode(self, scenes: Sequence[Scene], width: int, height: int, device: torch.device) -> torch.Tensor:
-        """Normalised latents [B, C, rows, columns] of pictures of the scenes."""
-        frames = np.stack([draw(scene, Canvas(width=width, height=height)).frames[0] for scene in scenes])
-        pixels = torch.from_numpy(frames).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1.0
-        return normalise(self.autoencoder.encode(pixels).latent_dist.mode(), self.autoencoder)
 
 
 def schedule(tokens: int) -> tuple[float, ...]:
@@ -192,28 +168,10 @@ def predict(
     return to_grid(said[:, : rows * columns], rows=rows, columns=columns)
 
 
-def draw_lesson(random: np.random.Generator, *, aspect: float, has_image: bool) -> Lesson:
-    """A lesson for pictures with that width ÷ height."""
-    if not has_image:
-        scene = random_scene(random, aspect=aspect, motions=(Motion.STILL,))
-        return Lesson(wanted=scene, caption=caption_of(scene, random, aspect=aspect, moving=False))
-    return _reference(random, aspect) if random.random() < 0.5 else _change(random, aspect)
-
-
-def _reference(random: np.random.Generator, aspect: float) -> Lesson:
-    """The same object at another place on another background."""
-    shown, other = (random_scene(random, aspect=aspect, motions=(Motion.STILL,), pairs=0.0) for _ in range(2))
-    thing = replace(shown.things[0], across=other.things[0].across, down=other.things[0].down)
-    wanted = Scene(things=(thing,), background=other.background)
-    return Lesson(wanted=wanted, caption=caption_of_reference(wanted.background, random), beside=shown)
-
-
-def _change(random: np.random.Generator, aspect: float) -> Lesson:
-    """An object comes onto a background, beside another object, or in its place."""
-    scene = random_scene(random, aspect=aspect, motions=(Motion.STILL,), pairs=0.6)
-    new, *others = scene.things
-    if not others and random.random() < 0.5:
-        before = random_scene(random, aspect=aspect, motions=(Motion.STILL,), pairs=0.0).things[0]
-        others = [replace(before, across=new.across, down=new.down)]
-    caption = caption_of(Scene(things=(new,), background=scene.background), random, aspect=aspect, moving=False)
-    return Lesson(wanted=scene, caption=caption, beside=replace(scene, things=tuple(others)))
+def sample(transformer: Any, noise: torch.Tensor, words: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+    """What becomes of noise [B, C, rows, columns] in the steps of the service, without an image beside."""
+    grid = noise
+    for level, following in pairwise((*schedule(grid.shape[2] * grid.shape[3]), 0.0)):
+        levels = torch.full((len(grid),), level, device=grid.device)
+        grid = grid + (following - level) * predict(transformer, grid, levels, words, None)
+    return grid

@@ -1,6 +1,5 @@
 """Latents of drawn clips on the disk, so that the transformer's training need not encode.
 
-FOLDER/statistics.safetensors   mean and standard deviation per channel, of the autoencoder that made them
 FOLDER/KIND-000000.safetensors  a shard: clips `numbers`, their latents at half and full size, and of single frames;
                                 of pairs also those of every second frame at full size
 
@@ -10,20 +9,19 @@ each time.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
 from safetensors import safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 
+from milimo_shapes import shards
 from milimo_shapes.rendering import Canvas, draw
 from milimo_shapes.sampling import random_scene
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from milimo_shapes.scene import Scene
@@ -95,26 +93,17 @@ def write_cache(
     clips: int,
     seconds: float,
     device: torch.device,
-    clock: Callable[[], float] = time.monotonic,
 ) -> int:
     """Encodes the first `clips` of that kind where `folder` lacks them, in shards, until the time is over.
 
     Returns how many there are, all counted. What another autoencoder encoded is removed first.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    _clear_unless_of(folder, autoencoder)
-    began = clock()
-    for shard in range(clips // _SHARD):
-        path = folder / f"{kind.name}-{shard:06d}.safetensors"
-        if path.exists():
-            continue
-        if clock() - began > seconds:
-            return shard * _SHARD
-        tensors = _encode(autoencoder, kind, seed, range(shard * _SHARD, (shard + 1) * _SHARD), device)
-        partial = path.with_suffix(".partial")
-        save_file(tensors, partial, metadata={"seed": str(seed)})
-        partial.rename(path)
-    return clips // _SHARD * _SHARD
+    shards.open_folder(folder, {"mean": autoencoder.latents_mean, "std": autoencoder.latents_std})
+
+    def encode(numbers: range) -> dict[str, torch.Tensor]:
+        return _encode(autoencoder, kind, seed, numbers, device)
+
+    return shards.fill(folder, kind.name, encode, seed=seed, count=clips, each=_SHARD, seconds=seconds)
 
 
 class LatentCache:
@@ -122,9 +111,9 @@ class LatentCache:
 
     def __init__(self, folder: Path) -> None:
         """Raises `FileNotFoundError` when there is no cache."""
-        statistics = load_file(folder / "statistics.safetensors")
+        statistics = shards.load_statistics(folder)
         self.mean, self.std = statistics["mean"], statistics["std"]
-        self._paths = {name: sorted(folder.glob(f"{name}-*.safetensors")) for name in KINDS}
+        self._paths = {name: shards.paths_of(folder, name) for name in KINDS}
 
     def size(self, kind: Kind) -> int:
         """Number of shards of that kind."""
@@ -171,19 +160,6 @@ class LatentCache:
 
     def _normalise(self, latents: torch.Tensor) -> torch.Tensor:
         return (latents - self.mean.view(1, -1, 1, 1, 1)) / self.std.view(1, -1, 1, 1, 1)
-
-
-def _clear_unless_of(folder: Path, autoencoder: Any) -> None:
-    """Removes the shards of other weights, which have other statistics, and writes those of these."""
-    statistics = {"mean": autoencoder.latents_mean.float().cpu(), "std": autoencoder.latents_std.float().cpu()}
-    path = folder / "statistics.safetensors"
-    if path.exists():
-        there = load_file(path)
-        if all(torch.equal(there[name], statistics[name]) for name in statistics):
-            return
-        for shard in folder.glob("*-*.safetensors"):
-            shard.unlink()
-    save_file(statistics, path)
 
 
 @torch.no_grad()

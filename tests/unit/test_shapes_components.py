@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,14 +11,19 @@ import torch
 from milimo_image.latents import normalise
 from milimo_shapes.batches import Form, draw_batch
 from milimo_shapes.image_autoencoder import LATENT_CHANNELS, ImageAutoencoder
-from milimo_shapes.image_training import ImageTransformer, draw_lesson, load_tokenizer
+from milimo_shapes.image_prompts import embed_captions
+from milimo_shapes.image_training import ImageTransformer, load_tokenizer, sample
 from milimo_shapes.latent_cache import STILLS, Kind, Shard, clip_of
+from milimo_shapes.lesson_cache import SHARD, LessonCache, LessonKind, encode_scenes, lesson_of, write_lessons
+from milimo_shapes.lessons import draw_lesson
 from milimo_shapes.upsampler_training import SpatialUpsampler, TemporalUpsampler
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 _CPU = torch.device("cpu")
+_WORDS = LessonKind(name="words", width=64, height=32, has_image=False)
+_BESIDE = LessonKind(name="beside", width=64, height=32, has_image=True)
 
 
 def _learn(component: Any, steps: int) -> tuple[torch.nn.Module, list[float]]:
@@ -62,24 +68,78 @@ def test_its_statistics_normalise_what_the_service_normalises(tmp_path: Path, im
     assert float(tokens.std()) == pytest.approx(1.0, abs=0.3)
 
 
+@pytest.fixture(scope="module")
+def lessons(tmp_path_factory: pytest.TempPathFactory, images: tuple[Any, list[float]]) -> LessonCache:
+    autoencoder, _ = images
+    folder = tmp_path_factory.mktemp("lessons")
+    for kind in (_WORDS, _BESIDE):
+        written = write_lessons(folder, autoencoder, kind, seed=3, count=70, seconds=100, device=_CPU)
+        # Only whole shards.
+        assert written == SHARD
+    return LessonCache(folder, (_WORDS, _BESIDE))
+
+
+def test_a_cache_of_lessons_gives_back_what_was_encoded(images: tuple[Any, list[float]], lessons: LessonCache) -> None:
+    autoencoder, _ = images
+    drawn = lessons.draw(_BESIDE, SHARD, np.random.default_rng(0))
+    assert len({lesson.wanted for lesson in drawn.lessons}) == SHARD
+    assert set(drawn.lessons) == {lesson_of(3, _BESIDE, number) for number in range(SHARD)}
+    beside = drawn.lessons[5].beside
+    assert beside is not None
+    assert drawn.beside is not None
+    for scene, latents in ((drawn.lessons[5].wanted, drawn.wanted[5]), (beside, drawn.beside[5])):
+        encoded = encode_scenes(autoencoder, [scene], _BESIDE, _CPU)[0]
+        torch.testing.assert_close(latents, encoded, rtol=5e-3, atol=5e-3)
+
+
+def test_lessons_of_another_autoencoder_are_removed(tmp_path: Path, images: tuple[Any, list[float]]) -> None:
+    autoencoder = copy.deepcopy(images[0])
+
+    def write(seconds: float) -> int:
+        return write_lessons(tmp_path, autoencoder, _WORDS, seed=3, count=SHARD, seconds=seconds, device=_CPU)
+
+    assert write(100.0) == SHARD
+    assert write(-1.0) == SHARD
+    autoencoder.bn.running_mean.add_(1.0)
+    assert write(-1.0) == 0
+    with pytest.raises(FileNotFoundError, match="words"):
+        LessonCache(tmp_path, (_WORDS,))
+
+
 def test_the_image_transformer_learns_from_words_and_from_images(
-    tmp_path: Path, images: tuple[Any, list[float]]
+    tmp_path: Path, images: tuple[Any, list[float]], lessons: LessonCache
 ) -> None:
     autoencoder, _ = images
-    component = ImageTransformer(autoencoder=autoencoder, tokenizer=load_tokenizer())
+    component = ImageTransformer(autoencoder=autoencoder, tokenizer=load_tokenizer(), cache=lessons)
     torch.manual_seed(0)
     model = component.build()
-    for has_image, name in ((False, "words"), (True, "beside")):
+    for kind in (_WORDS, _BESIDE):
         random = np.random.default_rng(0)
-        lessons = [draw_lesson(random, aspect=2.0, has_image=has_image) for _ in range(4)]
-        assert all((lesson.beside is not None) is has_image for lesson in lessons)
-        losses = component.loss_of(model, lessons, 128, 64, _CPU)
-        assert torch.isfinite(losses[name])
-        losses["loss"].backward()
+        drawn = lessons.draw(kind, 4, random)
+        assert (drawn.beside is not None) is kind.has_image
+        loss = component.loss_of(model, drawn, random, _CPU)
+        # Of a model that says nothing it is that of noise and latents together.
+        assert 0.5 < float(loss.detach()) < 8.0
+        loss.backward()
     touched = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert touched == {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     component.save(model, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"transformer", "text_encoder"}
+
+
+def test_pictures_are_sampled_along_the_schedule(images: tuple[Any, list[float]], lessons: LessonCache) -> None:
+    autoencoder, _ = images
+    component = ImageTransformer(autoencoder=autoencoder, tokenizer=load_tokenizer(), cache=lessons)
+    torch.manual_seed(0)
+    model: Any = component.build()
+    words = embed_captions(["a red star"], component.tokenizer, model.text_encoder.model, _CPU)
+    noise = torch.randn(1, 4 * LATENT_CHANNELS, 4, 4)
+    with torch.no_grad():
+        torch.nn.init.zeros_(model.transformer.proj_out.weight)
+        assert torch.equal(sample(model.transformer, noise, words), noise)
+        # A velocity of one in every place, all the way from 1 to 0.
+        model.transformer.proj_out.bias = torch.nn.Parameter(torch.ones(4 * LATENT_CHANNELS))
+        torch.testing.assert_close(sample(model.transformer, noise, words), noise - 1.0)
 
 
 def test_an_image_beside_shows_the_object_or_what_was_before_it() -> None:
@@ -88,13 +148,15 @@ def test_an_image_beside_shows_the_object_or_what_was_before_it() -> None:
         lesson = draw_lesson(random, aspect=2.0, has_image=True)
         assert lesson.beside is not None
         (wanted, *kept), shown = lesson.wanted.things, lesson.beside.things
-        if "the same" in lesson.caption:
+        caption = lesson.caption(random)
+        assert ("the same" in caption) is (lesson.told is None)
+        if lesson.told is None:
             assert (wanted.colour, wanted.shape, wanted.size) == (shown[0].colour, shown[0].shape, shown[0].size)
         else:
             assert lesson.beside.background == lesson.wanted.background
             assert set(kept) <= set(shown)
             assert wanted not in shown
-            assert wanted.colour in lesson.caption
+            assert wanted.colour in caption
 
 
 class _Cache:

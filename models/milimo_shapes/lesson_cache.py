@@ -1,0 +1,119 @@
+"""Latents of drawn pictures on the disk, so that the image transformer's training need not encode.
+
+FOLDER/KIND-000000.safetensors  a shard: normalised latents "wanted" and, of kinds with an image, "beside",
+                                [n, C, rows, columns]
+
+A lesson follows from the cache's seed and its number; its words are chosen anew each time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+import torch
+from milimo_image.latents import normalise
+from safetensors import safe_open
+
+from milimo_shapes import shards
+from milimo_shapes.lessons import Lesson, draw_lesson
+from milimo_shapes.rendering import Canvas, draw
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from milimo_shapes.scene import Scene
+
+SHARD: Final = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class LessonKind:
+    """Lessons for pictures of one size in pixels, with an image beside or without."""
+
+    name: str
+    width: int
+    height: int
+    has_image: bool
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Lessons:
+    """Lessons and the latents [n, C, rows, columns] of their pictures and, if they have any, of the images beside."""
+
+    lessons: tuple[Lesson, ...]
+    wanted: torch.Tensor
+    beside: torch.Tensor | None
+
+
+def lesson_of(seed: int, kind: LessonKind, number: int) -> Lesson:
+    """Lesson `number` of that kind of the cache that `seed` makes."""
+    random = np.random.default_rng((seed, kind.width, kind.height, int(kind.has_image), number))
+    return draw_lesson(random, aspect=kind.width / kind.height, has_image=kind.has_image)
+
+
+def write_lessons(
+    folder: Path, autoencoder: Any, kind: LessonKind, *, seed: int, count: int, seconds: float, device: torch.device
+) -> int:
+    """Encodes the first `count` lessons of that kind where `folder` lacks them, until the time is over.
+
+    Returns how many there are, all counted. What another autoencoder encoded is removed first.
+    """
+    shards.open_folder(folder, {"mean": autoencoder.bn.running_mean, "variance": autoencoder.bn.running_var})
+
+    def encode(numbers: range) -> dict[str, torch.Tensor]:
+        lessons = [lesson_of(seed, kind, number) for number in numbers]
+        tensors = {"wanted": encode_scenes(autoencoder, [lesson.wanted for lesson in lessons], kind, device)}
+        if kind.has_image:
+            beside = [lesson.beside for lesson in lessons if lesson.beside is not None]
+            tensors["beside"] = encode_scenes(autoencoder, beside, kind, device)
+        return {name: tensor.to("cpu", torch.float16).contiguous() for name, tensor in tensors.items()}
+
+    return shards.fill(folder, kind.name, encode, seed=seed, count=count, each=SHARD, seconds=seconds)
+
+
+@torch.no_grad()
+def encode_scenes(autoencoder: Any, scenes: Sequence[Scene], kind: LessonKind, device: torch.device) -> torch.Tensor:
+    """Normalised latents [B, C, rows, columns] of pictures of the scenes."""
+    encoded = []
+    for scene in scenes:
+        frames = draw(scene, Canvas(width=kind.width, height=kind.height)).frames
+        pixels = torch.from_numpy(frames).to(device).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+        encoded.append(normalise(autoencoder.encode(pixels).latent_dist.mode(), autoencoder))
+    return torch.cat(encoded)
+
+
+class LessonCache:
+    """All lessons of a folder, in memory."""
+
+    def __init__(self, folder: Path, kinds: Sequence[LessonKind]) -> None:
+        """Raises `FileNotFoundError` when there are none of a kind."""
+        self._lessons: dict[str, Lessons] = {}
+        for kind in kinds:
+            paths = shards.paths_of(folder, kind.name)
+            if not paths:
+                raise FileNotFoundError(f"the cache has no {kind.name}")
+            tensors: dict[str, list[torch.Tensor]] = {}
+            for path in paths:
+                with safe_open(path, framework="pt") as file:
+                    seed = int(file.metadata()["seed"])
+                    for name in file.keys():  # noqa: SIM118 - it is no mapping
+                        tensors.setdefault(name, []).append(file.get_tensor(name))
+            whole = {name: torch.cat(each) for name, each in tensors.items()}
+            self._lessons[kind.name] = Lessons(
+                lessons=tuple(lesson_of(seed, kind, number) for number in range(len(whole["wanted"]))),
+                wanted=whole["wanted"],
+                beside=whole.get("beside"),
+            )
+
+    def draw(self, kind: LessonKind, count: int, random: np.random.Generator) -> Lessons:
+        """So many different lessons of the kind."""
+        all_of_it = self._lessons[kind.name]
+        chosen = random.choice(len(all_of_it.lessons), count, replace=False)
+        return Lessons(
+            lessons=tuple(all_of_it.lessons[index] for index in chosen),
+            wanted=all_of_it.wanted[chosen].float(),
+            beside=None if all_of_it.beside is None else all_of_it.beside[chosen].float(),
+        )
