@@ -52,15 +52,15 @@ SHAPES := OMP_NUM_THREADS=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=3435973836
 	$(BIN)/python -m milimo_shapes
 
 # One core for each model: two threads on one of them are hardly faster than one.
-train-shapes: $(VENV)/.installed  ## trains the small weights of models/shapes: five hours on two cores; goes on where it was
+train-shapes: $(VENV)/.installed  ## trains the small models that come with it: hours on two cores; goes on where it was
 	$(MAKE) --jobs=2 train-shapes-ltx-2 train-shapes-flux-2
-	$(SHAPES) assemble --runs "$(RUNS)" --models models
+	$(SHAPES) assemble --runs "$(RUNS)"
 
 train-shapes-%: $(VENV)/.installed
 	$(SHAPES) train $* --runs "$(RUNS)" --seed "$(SHAPES_SEED)"
 
 evaluate-shapes: $(VENV)/.installed  ## judges what they make; writes docs/shapes.md
-	$(SHAPES) evaluate --models models --docs docs
+	$(SHAPES) evaluate --docs docs
 
 # --- checking --------------------------------------------------------------------------------------------------------
 

@@ -1,4 +1,4 @@
-"""The commands of the server: `milimo up`, `down`, `doctor`, and `models verify`, `write-tiny`, `pull`, `add-lora`.
+"""The commands of the server: `milimo up`, `down`, `doctor`, and `models verify`, `install`, `pull`, `add-lora`.
 
 They join the `milimo` command by the entry point group `milimo.commands`. What they need is imported when they run, so
 that `milimo --help` stays quick.
@@ -30,7 +30,7 @@ def register(app: typer.Typer) -> None:
     app.command("doctor")(doctor)
     models = group(app, "models")
     models.command("verify")(verify)
-    models.command("write-tiny")(write_tiny)
+    models.command("install")(install)
     models.command("pull")(model_commands.pull)
     models.command("add-lora")(model_commands.add_lora)
 
@@ -62,7 +62,7 @@ def up(
     """Start the whole mesh on this machine, and stop it at Ctrl-C."""
     from milimo_runtime.settings import ServiceSettings
 
-    from milimo_deploy import tiny_models
+    from milimo_deploy import small_models
     from milimo_deploy.health import MeshNotReady
     from milimo_deploy.mesh import free_addresses, plan_mesh
     from milimo_deploy.ports import is_free
@@ -81,9 +81,9 @@ def up(
     mesh = plan_mesh(folder, addresses, drain_seconds=settings.drain_seconds)
     try:
         with sigterm_as_exit():
-            if settings.model_family == tiny_models.FAMILY and not tiny_models.are_complete(settings.models):
-                output.note("writing the tiny checkpoints …")
-                tiny_models.write(settings.models)
+            if small_models.needs_install(settings.models, settings.model_family):
+                output.note(f"writing the {settings.model_family} models …")
+                small_models.install(settings.models, settings.model_family)
             running, supervisor = start_mesh(
                 mesh,
                 detached=detach,
@@ -105,7 +105,7 @@ def up(
                 output.note("stopping …")
                 for command in stop_mesh(running):
                     output.note(f"had to be killed: {command}")
-    except (MeshNotReady, tiny_models.TinyModelsFailed) as error:
+    except (MeshNotReady, small_models.InstallFailed) as error:
         output.note(f"error: {error}")
         raise typer.Exit(cli_errors.FAILED) from error
     except AlreadyRunning as error:
@@ -199,7 +199,7 @@ def doctor(
         raise typer.Exit(cli_errors.FAILED)
 
 
-FamilyOption = Annotated[str | None, typer.Option(help="Such as real or tiny. Default: the one in use.")]
+FamilyOption = Annotated[str | None, typer.Option(help="Such as real or shapes. Default: the one in use.")]
 
 
 def verify(
@@ -242,21 +242,28 @@ def verify(
         raise typer.Exit(cli_errors.FAILED)
 
 
-def write_tiny(
+def install(
+    family: Annotated[str, typer.Argument(metavar="FAMILY", help="shapes or tiny.")],
     out: Annotated[Path | None, typer.Option(help="Folder of the models. Default: that of the home folder.")] = None,
     home: HomeOption = None,
     json: JsonOption = False,
 ) -> None:
-    """Write the tiny checkpoints: the real architectures with small random weights, whose pictures are noise."""
+    """Put a family that comes with Milimo into the models' folder: the real architectures, small.
+
+    shapes is trained on coloured shapes that move; tiny has random weights, whose pictures are noise.
+    """
     from milimo_runtime.settings import ServiceSettings
 
-    from milimo_deploy import tiny_models
+    from milimo_deploy import small_models
 
     output = Output(json=json)
+    if family not in small_models.FAMILIES:
+        output.note(f"error: {family} does not come with Milimo: {' or '.join(small_models.FAMILIES)}")
+        raise typer.Exit(cli_errors.USAGE)
     folder = out or ServiceSettings(home=_home(home)).models
     try:
-        tiny_models.write(folder)
-    except tiny_models.TinyModelsFailed as error:
+        small_models.install(folder, family)
+    except small_models.InstallFailed as error:
         output.note(f"error: {error}")
         raise typer.Exit(cli_errors.FAILED) from error
     output.document({"folder": str(folder)})

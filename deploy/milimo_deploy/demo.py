@@ -1,9 +1,9 @@
-"""`python -m milimo_deploy.demo`: a whole mesh on this machine turns a script and a prompt into pictures.
+"""`python -m milimo_deploy.demo`: a whole mesh on this machine turns a script into a short film.
 
-Writes the tiny checkpoints, starts all processes on free ports, and goes through the gateway with the public client
-only: a script becomes shots, a shot an image, a click on it a mask, a prompt a video. Memory is kept so short that the
-models cannot stay at once, so that leases are granted, reclaimed and given back on the way. Everything is stopped at
-the end, also after an error or Ctrl-C.
+Installs the small models, starts all processes on free ports, and goes through the gateway with the public client
+only: a script becomes shots, a shot a picture, the picture a video, and the videos a film. Memory is kept so short that
+the models cannot stay at once, so that leases are granted, reclaimed and given back on the way. Everything is stopped
+at the end, also after an error or Ctrl-C.
 """
 
 from __future__ import annotations
@@ -16,14 +16,16 @@ import uuid
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import av
 from milimo.cli_output import seconds_text, size_text
 from milimo.cli_progress import progression
 from milimo.client import Milimo
 from milimo.errors import MilimoError, from_status
-from milimo.v1 import arbiter_pb2, common_pb2, image_pb2, jobs_pb2, projects_pb2, segmentation_pb2, storyboard_pb2
+from milimo.v1 import arbiter_pb2, image_pb2, jobs_pb2, projects_pb2, storyboard_pb2
 from milimo.v1.video_pb2 import SubmitVideoRequest, VideoParameters
+from milimo_video.packets import PacketCopy
 
-from milimo_deploy import tiny_models
+from milimo_deploy import small_models
 from milimo_deploy.health import MeshNotReady
 from milimo_deploy.mesh import free_addresses, plan_mesh
 from milimo_deploy.running import AlreadyRunning, running_mesh, supervisor_of
@@ -32,23 +34,22 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 SCRIPT: Final = """\
-EXT. HARBOUR - DAWN
+EXT. HARBOUR - NIGHT
 
-A red fishing boat leaves the quiet harbour. Gulls circle above the mast.
+A large yellow circle rises on a black background.
 
-MARA
-(to herself)
-One more day.
+EXT. OPEN SEA - DAY
 
-INT. WHEELHOUSE - CONTINUOUS
+A small red triangle drifts to the right on a teal background.
 
-Close up of Mara's hands on the wheel.
+INT. CABIN - DAY
+
+A white star bounces on a brown background.
 """
-PROMPT: Final = "a red fishing boat sails past a lighthouse at dawn, slow tracking shot"
-IMAGE_SIDE: Final = 256
-VIDEO_SIZE: Final = (256, 128)
-VIDEO_FRAMES: Final = 49
-VIDEO_FPS: Final = 25
+SIZE: Final = (256, 128)
+FRAMES: Final = 121
+FPS: Final = 25
+SEED: Final = 1
 
 
 class DemoFailed(RuntimeError):
@@ -77,51 +78,47 @@ def follow(milimo: Milimo, job_id: str, title: str) -> jobs_pb2.Job:
     return job
 
 
-def first_action(milimo: Milimo) -> str:
-    """Parses the script and answers with what its first shot shows."""
+def read_script(milimo: Milimo) -> list[str]:
+    """Parses the script and answers with what its shots show."""
     answer = milimo.storyboard.ParseScript(storyboard_pb2.ParseScriptRequest(script=SCRIPT))
     shots = [(scene, shot) for scene in answer.scenes for shot in scene.shots]
     if not shots:
         raise DemoFailed("the script has no shots")
     say(f"\nThe script has {len(answer.scenes)} scenes and {len(shots)} shots:")
     for scene, shot in shots:
-        kind = storyboard_pb2.ShotType.Name(shot.shot_type).removeprefix("SHOT_TYPE_").lower()
-        said = f'  {shot.character}: "{shot.dialogue}"' if shot.dialogue else ""
-        say(f"  {scene.heading:28} {kind:13} {shot.action}{said}")
-    return next(shot.action for _, shot in shots if shot.action)
+        say(f"  {scene.heading:22} {shot.action}")
+    return [shot.action for _, shot in shots]
 
 
-def make_image(milimo: Milimo, project_id: str, prompt: str, out: Path) -> tuple[Path, str]:
-    """An image of the prompt: its file and its asset's id."""
-    say(f"\nImage: {prompt}")
-    image = image_pb2.ImageParameters(prompt=prompt, width=IMAGE_SIDE, height=IMAGE_SIDE, seed=1)
+def make_image(milimo: Milimo, project_id: str, prompt: str, path: Path) -> str:
+    """A picture of a shot in the file `path`; its asset's id."""
+    say(f"  {prompt}")
+    width, height = SIZE
+    image = image_pb2.ImageParameters(prompt=prompt, width=width, height=height, seed=SEED)
     request = image_pb2.SubmitImageRequest(project_id=project_id, image=image, request_id=str(uuid.uuid4()))
     asset = follow(milimo, milimo.images.SubmitImage(request).job.id, "image").assets[0]
-    return milimo.download(asset.id, out / "image.jpg"), asset.id
+    milimo.download(asset.id, path)
+    return asset.id
 
 
-def make_mask(milimo: Milimo, asset_id: str, out: Path) -> Path:
-    """The mask of what lies in the middle of the image."""
-    say("\nMask: what is under a click in the middle of the image")
-    request = segmentation_pb2.PredictMaskRequest(
-        image=common_pb2.ImageSource(asset_id=asset_id),
-        points=[common_pb2.Point(x=IMAGE_SIDE / 2, y=IMAGE_SIDE / 2)],
-    )
-    mask = milimo.segmentation.PredictMask(request).masks[0]
-    say(f"  {mask.area} pixels, score {mask.score:.2f}")
-    path = out / "mask.png"
-    path.write_bytes(mask.png)
-    return path
-
-
-def make_video(milimo: Milimo, project_id: str, out: Path) -> Path:
-    """A video of the demo's prompt."""
-    say(f"\nVideo: {PROMPT}")
-    width, height = VIDEO_SIZE
-    video = VideoParameters(prompt=PROMPT, width=width, height=height, num_frames=VIDEO_FRAMES, fps=VIDEO_FPS, seed=1)
+def make_video(milimo: Milimo, project_id: str, prompt: str, image_id: str, path: Path) -> Path:
+    """The video of a shot, which begins with its picture."""
+    say(f"  {prompt}")
+    width, height = SIZE
+    video = VideoParameters(prompt=prompt, width=width, height=height, num_frames=FRAMES, fps=FPS, seed=SEED)
+    video.conditions.add(asset_id=image_id, frame_index=0)
     request = SubmitVideoRequest(project_id=project_id, video=video, request_id=str(uuid.uuid4()))
     job = follow(milimo, milimo.videos.SubmitVideo(request).job.id, "video")
-    return milimo.download(job.assets[0].id, out / "video.mp4")
+    return milimo.download(job.assets[0].id, path)
+
+
+def join(shots: Sequence[Path], film: Path) -> Path:
+    """One film of the shots' pictures, without encoding them again. Small models are silent, so it has no sound."""
+    with av.open(str(film), "w", options={"movflags": "+faststart"}) as container:
+        copy = PacketCopy(container, shots[0], FPS)
+        for shot in shots:
+            copy.copy(shot, frames=FRAMES)
+    return film
 
 
 def tell_decisions(milimo: Milimo) -> None:
@@ -138,23 +135,23 @@ def tell_decisions(milimo: Milimo) -> None:
 
 
 def run(out: Path) -> list[Path]:
-    """The demo; its results are in the folder `out`: image, mask and video.
+    """The demo; its results are in the folder `out`: a picture and a video of each shot, and the film.
 
     Raises:
-        AlreadyRunning, DemoFailed, MeshNotReady, MilimoError, TinyModelsFailed: when a step fails. Nothing runs then.
+        AlreadyRunning, DemoFailed, InstallFailed, MeshNotReady, MilimoError: when a step fails. Nothing runs then.
     """
     home, models = out / "home", out / "models"
     if (other := supervisor_of(home)) is not None:
         raise AlreadyRunning(f"a demo runs in {out} already, with the supervisor {other}")
-    # The checkpoints are kept for the next time; jobs and media of an earlier demo are not.
+    # The models are kept for the next time; jobs and media of an earlier demo are not.
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
-    if not tiny_models.are_complete(models):
-        say("Writing the tiny checkpoints …")
-        tiny_models.write(models)
+    if small_models.needs_install(models, small_models.SHAPES):
+        say("Writing the small models …")
+        small_models.install(models, small_models.SHAPES)
     environment = {
         "MILIMO_MODELS_DIR": str(models.resolve()),
-        "MILIMO_MODEL_FAMILY": tiny_models.FAMILY,
+        "MILIMO_MODEL_FAMILY": small_models.SHAPES,
         # The same on every machine, and memory short enough to be fought for.
         "MILIMO_DEVICE": "cpu",
         "MILIMO_ARBITER_DEVICE": "cpu",
@@ -169,15 +166,22 @@ def run(out: Path) -> list[Path]:
     ) as running:
         say(f"It answers at {running.address}")
         with Milimo(running.address) as milimo:
-            project = projects_pb2.Project(name="demo", resolution_w=VIDEO_SIZE[0], resolution_h=VIDEO_SIZE[1])
+            project = projects_pb2.Project(name="demo", resolution_w=SIZE[0], resolution_h=SIZE[1])
             project_id = milimo.projects.CreateProject(projects_pb2.CreateProjectRequest(project=project)).project.id
-            image, asset_id = make_image(milimo, project_id, first_action(milimo), out)
-            mask = make_mask(milimo, asset_id, out)
-            video = make_video(milimo, project_id, out)
+            prompts = read_script(milimo)
+            say("\nA picture of each shot:")
+            pictures = [out / f"shot-{number}.jpg" for number, _ in enumerate(prompts, 1)]
+            ids = [make_image(milimo, project_id, *each) for each in zip(prompts, pictures, strict=True)]
+            say("\nThe pictures begin to move:")
+            shots = [
+                make_video(milimo, project_id, prompt, image_id, picture.with_suffix(".mp4"))
+                for prompt, image_id, picture in zip(prompts, ids, pictures, strict=True)
+            ]
+            film = join(shots, out / "film.mp4")
             tell_decisions(milimo)
-    say(f"Done after {seconds_text(time.monotonic() - begin)}. The pictures are noise by design: the tiny checkpoints")
-    say("have the real architectures and layouts, and small random weights.")
-    return [image, mask, video]
+    say(f"Done after {seconds_text(time.monotonic() - begin)}. Small models made this, which know nothing but shapes:")
+    say("docs/shapes.md tells how they were trained, the README how real ones are installed.")
+    return [*pictures, *shots, film]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -188,7 +192,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out.mkdir(parents=True, exist_ok=True)
     try:
         results = run(out)
-    except (AlreadyRunning, DemoFailed, MeshNotReady, tiny_models.TinyModelsFailed) as error:
+    except (AlreadyRunning, DemoFailed, MeshNotReady, small_models.InstallFailed) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except MilimoError as error:

@@ -19,7 +19,7 @@ from milimo_runtime.registry import Registry
 from milimo_runtime.settings import ServiceSettings
 from milimo_video.loaded import GRADES as VIDEO_GRADES
 
-from milimo_deploy import tiny_models
+from milimo_deploy import small_models
 from milimo_deploy.mesh import NAMES
 from milimo_deploy.ports import is_free
 from milimo_deploy.running import read_description, supervisor_of
@@ -175,7 +175,7 @@ def _models(models_dir: Path, family: str) -> Iterator[Finding]:
     installed = Registry(models_dir, family).models()
     if not installed:
         text = f"no model of the family {family} in {models_dir}"
-        if family == tiny_models.FAMILY:
+        if family in small_models.FAMILIES:
             yield Finding(topic="models", state="warning", text=text, advice="`milimo up` writes them")
         else:
             yield Finding(topic="models", state="missing", text=text, advice="the README says how to get them")

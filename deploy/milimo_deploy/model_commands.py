@@ -95,7 +95,7 @@ def add_lora(
         bool, typer.Option("--in-context", help="It is an IC-LoRA whose file does not say so.")
     ] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Take the place of the LoRA of this name.")] = False,
-    family: Annotated[str | None, typer.Option(help="Such as real or tiny. Default: the one in use.")] = None,
+    family: Annotated[str | None, typer.Option(help="Such as real or shapes. Default: the one in use.")] = None,
     accept_license: AcceptOption = False,
     home: HomeOption = None,
     json: JsonOption = False,

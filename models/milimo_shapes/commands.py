@@ -5,16 +5,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from milimo_shapes.autoencoder_training import VideoAutoencoder
-from milimo_shapes.family import IMAGE, VIDEO, write_family
+from milimo_shapes.family import write_family
 from milimo_shapes.image_autoencoder import ImageAutoencoder, build_image_autoencoder
 from milimo_shapes.judge_error import HARMS, clip_error, picture_error
 from milimo_shapes.latent_cache import CLIPS, KINDS, PAIRS, STILLS, LatentCache, write_cache
 from milimo_shapes.lesson_cache import LessonCache, write_lessons
+from milimo_shapes.shipped import FAMILY, IMAGE, VIDEO, install
 from milimo_shapes.still_convolution import speed_up_stills
 from milimo_shapes.trained_parts import load_part
 from milimo_shapes.training import Component, Run, train
 from milimo_shapes.upsampler_training import SpatialUpsampler, TemporalUpsampler
 from milimo_shapes.video_autoencoder import build_video_autoencoder
+from milimo_shapes.video_checkpoint import SPATIAL_UPSAMPLER
 
 if TYPE_CHECKING:
     from argparse import Namespace
@@ -25,11 +27,11 @@ if TYPE_CHECKING:
 
 # By model, in the order in which they can be trained.
 COMPONENTS: Final = {
-    VIDEO: ("video-autoencoder", "spatial-upsampler", "temporal-upsampler", "video-transformer"),
+    VIDEO: ("video-autoencoder", "spatial-upsampler", "video-transformer", "temporal-upsampler"),
     IMAGE: ("image-autoencoder", "image-transformer"),
 }
 # How many clips of each kind a cache has.
-_CACHED: Final = {STILLS.name: 6144, CLIPS.name: 2048, PAIRS.name: 512}
+_CACHED: Final = {STILLS.name: 6144, CLIPS.name: 2048, PAIRS.name: 384}
 _LATENTS: Final = "latents"
 _LESSONS: Final = "lessons"
 
@@ -55,16 +57,22 @@ def run_assembling(arguments: Namespace, device: torch.device) -> Iterator[str]:
     trained = {
         model: [arguments.runs / name / "weights" for name in components] for model, components in COMPONENTS.items()
     }
-    for root in write_family(arguments.models, trained):
+    for root in write_family(arguments.weights, trained):
         megabytes = sum(path.stat().st_size for path in root.rglob("*.safetensors")) / 1e6
         yield f"wrote {root}: {megabytes:.1f} MB of weights"
+
+
+def run_installing(arguments: Namespace, device: torch.device) -> Iterator[str]:
+    """Puts the shipped family where the services look for it."""
+    for name in install(arguments.models):
+        yield f"wrote {arguments.models / FAMILY / name}"
 
 
 def run_evaluation(arguments: Namespace, device: torch.device) -> Iterator[str]:
     """Judges what the family makes, and writes the report."""
     from milimo_shapes.evaluation import evaluate_family
 
-    yield from evaluate_family(arguments.models, arguments.docs, share=arguments.share)
+    yield from evaluate_family(arguments.weights, arguments.docs, share=arguments.share)
 
 
 def run_measuring(arguments: Namespace, device: torch.device) -> Iterator[str]:
@@ -126,18 +134,23 @@ def _component(name: str, runs: Path, device: torch.device) -> Component:
         return TemporalUpsampler(cache=cache)
     from milimo_shapes.video_training import VideoTransformer, load_tokenizer
 
-    return VideoTransformer(cache=cache, tokenizer=load_tokenizer())
+    return VideoTransformer(cache=cache, upsampler=_spatial_upsampler(runs, device), tokenizer=load_tokenizer())
 
 
 def _image_transformer(runs: Path, device: torch.device) -> Component:
-    from milimo_shapes.image_training import KINDS as LESSON_KINDS
     from milimo_shapes.image_training import ImageTransformer, load_tokenizer
 
     return ImageTransformer(
-        autoencoder=_image_autoencoder(runs, device),
-        tokenizer=load_tokenizer(),
-        cache=LessonCache(runs / _LESSONS, list(LESSON_KINDS)),
+        autoencoder=_image_autoencoder(runs, device), tokenizer=load_tokenizer(), cache=LessonCache(runs / _LESSONS)
     )
+
+
+def _spatial_upsampler(runs: Path, device: torch.device) -> Any:
+    from milimo_shapes.video_parts import spatial_upsampler
+
+    upsampler: Any = spatial_upsampler()
+    load_part(upsampler, runs / "spatial-upsampler" / "weights" / SPATIAL_UPSAMPLER)
+    return upsampler.to(device).eval()
 
 
 def _image_autoencoder(runs: Path, device: torch.device) -> Any:

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from milimo_runtime.registry import Registry
-
-from milimo_shapes.family import FAMILY, IMAGE, VIDEO
 from milimo_shapes.findings import REPORT, write_report
 from milimo_shapes.image_trials import image_trials
+from milimo_shapes.shipped import IMAGE, VIDEO
 from milimo_shapes.video_trials import video_trials
 
 if TYPE_CHECKING:
@@ -16,15 +14,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def evaluate_family(models_dir: Path, docs: Path, *, share: float) -> Iterator[str]:
+def evaluate_family(weights: Path, docs: Path, *, share: float) -> Iterator[str]:
     """Runs every trial with that share of its prompts, writes the report to `docs`, and yields the findings.
 
-    Raises `ModelMissing`, and `SystemExit` at the end when a finding is not what it shall be.
+    Raises `SystemExit` at the end when a finding is not what it shall be.
     """
-    registry = Registry(models_dir, FAMILY)
     trials = []
     for run, name in ((image_trials, IMAGE), (video_trials, VIDEO)):
-        for trial in run(registry.require(name).root, share):
+        for trial in run(weights / name, share):
             trials.append(trial)
             yield from map(str, trial.findings)
     write_report(docs, trials)

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 REPORT: Final = "shapes.md"
 SHEET: Final = "shapes.png"
+FILM: Final = "shapes.webp"
+_FILM_FPS: Final = 25
 _HEAD: Final = """# The shapes family
 
 Small weights, trained on a toy world of coloured shapes by `make train-shapes`, for two cores and a few hours: LTX-2
@@ -23,7 +25,10 @@ and FLUX.2 as the services load them. `make evaluate-shapes` writes this page. T
 background, and tells colour by distance and shape by contour (`models/milimo_shapes/judge.py`). Captions and seeds are
 held out. Pictures and videos are 256 × 128, videos 121 frames at 25 a second, made by the services' engines.
 
-![What the family makes](shapes.png)
+![Videos from words](shapes.webp)
+
+![What the family makes: pictures from words, references and what was made of them, images before and after inpainting;
+then clips from words, from an image, between keyframes, and chains](shapes.png)
 
 | what | found | wanted |
 | --- | --- | --- |
@@ -33,12 +38,13 @@ _TAIL: Final = """
 
 | component | steps | minutes of one core |
 | --- | --- | --- |
-| video autoencoder: pictures, then clips of 9 and 17 frames | 6,000 | 70 |
-| latents of 6,144 pictures, 2,048 clips, 512 clips at all sizes | | 32 |
-| spatial upsampler, temporal upsampler | 4,000, 2,000 | 10 |
-| video transformer, connectors, Gemma | 11,000 | 175 |
-| image autoencoder | 4,000 | 37 |
-| image transformer, Qwen3 | 10,000 | 175 |
+| video autoencoder: pictures, then clips of 9 and 17 frames | 4,500 | 72 |
+| latents of 6,144 pictures, 2,048 clips, 384 clips at all sizes | | 32 |
+| spatial upsampler, temporal upsampler | 2,500, 2,000 | 8 |
+| video transformer, connectors, Gemma | 11,000 | 150 |
+| image autoencoder | 4,000 | 47 |
+| latents of 25,600 pictures and the images beside them | | 10 |
+| image transformer, Qwen3 | 12,000 | 160 |
 
 The video model and the image model are trained side by side, with a thread each: two threads on one of them are half as
 fast again, not twice. Transformers learn by flow matching, mostly at the noise levels that the distilled schedules
@@ -85,14 +91,15 @@ class Finding:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Trial:
-    """What one trial found, with rows of pictures [H, W, 3] that show it."""
+    """What one trial found, with rows of pictures [H, W, 3] that show it, and maybe a film [T, H, W, 3]."""
 
     findings: tuple[Finding, ...]
     rows: tuple[Sequence[Bytes], ...]
+    film: Bytes | None = None
 
 
 def write_report(folder: Path, trials: Sequence[Trial]) -> None:
-    """Writes the table and the contact sheet."""
+    """Writes the table, the contact sheet and the film."""
     folder.mkdir(parents=True, exist_ok=True)
     findings = [finding for trial in trials for finding in trial.findings]
     lines = [f"| {finding.name} | {finding.figure} | {finding.goal} |" for finding in findings]
@@ -101,6 +108,10 @@ def write_report(folder: Path, trials: Sequence[Trial]) -> None:
     widest = max(row.shape[1] for row in rows)
     padded = [np.pad(row, ((0, 0), (0, widest - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
     Image.fromarray(np.concatenate(padded)).save(folder / SHEET, optimize=True)
+    for film in (trial.film for trial in trials if trial.film is not None):
+        first, *others = (Image.fromarray(frame) for frame in film)
+        duration = 1000 // _FILM_FPS
+        first.save(folder / FILM, save_all=True, append_images=others, duration=duration, loop=0, quality=70)
 
 
 def _framed(picture: Bytes) -> Bytes:

@@ -44,7 +44,7 @@ class ImageAutoencoder:
     """Trains FLUX.2's autoencoder on pictures: square ones of 128 pixels, and wide ones of 256 × 128."""
 
     name: str = "image-autoencoder"
-    steps: int = 3000
+    steps: int = 4000
     learning_rate: float = 1e-3
     evaluate_every: int = 500
 

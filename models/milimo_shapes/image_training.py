@@ -33,15 +33,18 @@ SQUARE_BESIDE: Final = LessonKind(name="square_beside", width=128, height=128, h
 WIDE_BESIDE: Final = LessonKind(name="wide_beside", width=256, height=128, has_image=True)
 # By kind, how many the cache has, and how many make a batch: batches take about the same time.
 KINDS: Final = {SQUARE: 12288, WIDE: 6144, LARGE: 1024, SQUARE_BESIDE: 3072, WIDE_BESIDE: 3072}
-_BATCHES: Final = {SQUARE: 24, WIDE: 13, LARGE: 6, SQUARE_BESIDE: 14, WIDE_BESIDE: 7}
+_BATCHES: Final = {SQUARE: 16, WIDE: 9, LARGE: 4, SQUARE_BESIDE: 9, WIDE_BESIDE: 5}
 # Until which part of the steps, and how often each is learned from.
 _PHASES: Final = (
-    (0.30, {SQUARE: 1.0}),
-    (0.50, {SQUARE: 0.4, WIDE: 0.6}),
+    (0.20, {SQUARE: 1.0}),
+    (0.40, {SQUARE: 0.4, WIDE: 0.6}),
     (1.00, {SQUARE: 0.15, WIDE: 0.35, LARGE: 0.1, SQUARE_BESIDE: 0.1, WIDE_BESIDE: 0.3}),
 )
 _SHOWN: Final = 16
-_SCHEDULED: Final = 0.7
+# How often a noise level is one that the service visits; and these by their place in the schedule, some several times:
+# at the first only what words say can be known, and soon is; where things stand, and how they look, is decided later.
+_SCHEDULED: Final = 0.85
+_VISITED: Final = (0, 1, 1, 2, 2, 2, 3, 3)
 
 
 def load_tokenizer() -> Any:
@@ -76,7 +79,7 @@ class ImageTransformer:
     tokenizer: Any
     cache: LessonCache
     name: str = "image-transformer"
-    steps: int = 9000
+    steps: int = 12000
     learning_rate: float = 1e-3
     evaluate_every: int = 500
 
@@ -94,9 +97,9 @@ class ImageTransformer:
     def loss_of(self, model: Any, drawn: Lessons, random: np.random.Generator, device: torch.device) -> torch.Tensor:
         """The loss on these lessons, at random noise levels."""
         clean = drawn.wanted.to(device)
-        levels = draw_levels(
-            len(clean), schedule(clean.shape[2] * clean.shape[3]), scheduled=_SCHEDULED, low=0.05, high=1.0
-        ).to(device)
+        visited = schedule(clean.shape[2] * clean.shape[3])
+        visited = tuple(visited[place] for place in _VISITED)
+        levels = draw_levels(len(clean), visited, scheduled=_SCHEDULED, low=0.05, high=1.0).to(device)
         noise = torch.randn_like(clean)
         captions = [lesson.caption(random) for lesson in drawn.lessons]
         words = embed_captions(captions, self.tokenizer, model.text_encoder.model, device)

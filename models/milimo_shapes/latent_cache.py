@@ -132,7 +132,7 @@ class LatentCache:
             seed = int(file.metadata()["seed"])
         tensors = load_file(path)
         numbers = tensors.pop("numbers").tolist()
-        normal = {name: self._normalise(tensor.float()) for name, tensor in tensors.items()}
+        normal = {name: self.normalise(tensor.float()) for name, tensor in tensors.items()}
         return Shard(
             clips=tuple(clip_of(seed, kind, number) for number in numbers),
             latents={name: tensor for name, tensor in normal.items() if not name.startswith("key_")},
@@ -140,7 +140,10 @@ class LatentCache:
         )
 
     def draw(self, kind: Kind, size: str, count: int, random: np.random.Generator) -> Shard:
-        """So many different clips of the kind, at one size, out of as few shards as hold them. Raises as `shard`."""
+        """So many different clips of the kind, out of as few shards as hold them: at one size, and at half size.
+
+        Raises as `shard`.
+        """
         shards = [self.shard(kind, index) for index in random.permutation(self.size(kind))[: -(-count // _SHARD)]]
         clips = [clip for shard in shards for clip in shard.clips]
         chosen = random.choice(len(clips), min(count, len(clips)), replace=False)
@@ -150,7 +153,7 @@ class LatentCache:
 
         return Shard(
             clips=tuple(clips[index] for index in chosen),
-            latents={size: gather([shard.latents[size] for shard in shards])},
+            latents={name: gather([shard.latents[name] for shard in shards]) for name in {size, "half"}},
             keyframes={size: gather([shard.keyframes[size] for shard in shards])} if kind.frames > 1 else {},
         )
 
@@ -158,7 +161,8 @@ class LatentCache:
         """Normalised latents [n, 32, F, h, w] as the encoder gave them."""
         return latents * self.std.view(1, -1, 1, 1, 1) + self.mean.view(1, -1, 1, 1, 1)
 
-    def _normalise(self, latents: torch.Tensor) -> torch.Tensor:
+    def normalise(self, latents: torch.Tensor) -> torch.Tensor:
+        """Latents as the encoder gives them, as the transformer sees them."""
         return (latents - self.mean.view(1, -1, 1, 1, 1)) / self.std.view(1, -1, 1, 1, 1)
 
 

@@ -86,34 +86,38 @@ def encode_scenes(autoencoder: Any, scenes: Sequence[Scene], kind: LessonKind, d
 
 
 class LessonCache:
-    """All lessons of a folder, in memory."""
+    """The lessons of a folder, in memory once they were asked for."""
 
-    def __init__(self, folder: Path, kinds: Sequence[LessonKind]) -> None:
-        """Raises `FileNotFoundError` when there are none of a kind."""
-        self._lessons: dict[str, Lessons] = {}
-        for kind in kinds:
-            paths = shards.paths_of(folder, kind.name)
-            if not paths:
-                raise FileNotFoundError(f"the cache has no {kind.name}")
-            tensors: dict[str, list[torch.Tensor]] = {}
-            for path in paths:
-                with safe_open(path, framework="pt") as file:
-                    seed = int(file.metadata()["seed"])
-                    for name in file.keys():  # noqa: SIM118 - it is no mapping
-                        tensors.setdefault(name, []).append(file.get_tensor(name))
-            whole = {name: torch.cat(each) for name, each in tensors.items()}
-            self._lessons[kind.name] = Lessons(
-                lessons=tuple(lesson_of(seed, kind, number) for number in range(len(whole["wanted"]))),
-                wanted=whole["wanted"],
-                beside=whole.get("beside"),
-            )
+    def __init__(self, folder: Path) -> None:
+        """The folder may be empty still."""
+        self._folder = folder
+        self._loaded: dict[str, Lessons] = {}
 
     def draw(self, kind: LessonKind, count: int, random: np.random.Generator) -> Lessons:
-        """So many different lessons of the kind."""
-        all_of_it = self._lessons[kind.name]
-        chosen = random.choice(len(all_of_it.lessons), count, replace=False)
+        """So many different lessons of the kind. Raises `FileNotFoundError` when there are none."""
+        if kind.name not in self._loaded:
+            self._loaded[kind.name] = self._load(kind)
+        whole = self._loaded[kind.name]
+        chosen = random.choice(len(whole.lessons), count, replace=False)
         return Lessons(
-            lessons=tuple(all_of_it.lessons[index] for index in chosen),
-            wanted=all_of_it.wanted[chosen].float(),
-            beside=None if all_of_it.beside is None else all_of_it.beside[chosen].float(),
+            lessons=tuple(whole.lessons[index] for index in chosen),
+            wanted=whole.wanted[chosen].float(),
+            beside=None if whole.beside is None else whole.beside[chosen].float(),
+        )
+
+    def _load(self, kind: LessonKind) -> Lessons:
+        paths = shards.paths_of(self._folder, kind.name)
+        if not paths:
+            raise FileNotFoundError(f"the cache has no {kind.name}")
+        tensors: dict[str, list[torch.Tensor]] = {}
+        for path in paths:
+            with safe_open(path, framework="pt") as file:
+                seed = int(file.metadata()["seed"])
+                for name in file.keys():  # noqa: SIM118 - it is no mapping
+                    tensors.setdefault(name, []).append(file.get_tensor(name))
+        whole = {name: torch.cat(each) for name, each in tensors.items()}
+        return Lessons(
+            lessons=tuple(lesson_of(seed, kind, number) for number in range(len(whole["wanted"]))),
+            wanted=whole["wanted"],
+            beside=whole.get("beside"),
         )

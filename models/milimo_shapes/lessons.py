@@ -7,7 +7,7 @@ the object came into it.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from milimo_shapes.captions import caption_of, caption_of_reference
 from milimo_shapes.sampling import random_scene
@@ -15,6 +15,9 @@ from milimo_shapes.scene import Motion, Scene
 
 if TYPE_CHECKING:
     import numpy as np
+
+# The part of captions that tell of a movement, whatever the picture shows of it.
+_MOVING: Final = 0.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +31,15 @@ class Lesson:
     beside: Scene | None = None
 
     def caption(self, random: np.random.Generator) -> str:
-        """The words, chosen anew each time."""
+        """The words, chosen anew each time. Some tell of a movement: a shot's words make its picture too."""
         if self.told is None:
             return caption_of_reference(self.wanted.background, random)
-        return caption_of(self.told, random, aspect=self.aspect, moving=False)
+        if random.random() >= _MOVING:
+            return caption_of(self.told, random, aspect=self.aspect, moving=False)
+        first, *others = self.told.things
+        motion = list(Motion)[int(random.integers(len(Motion)))]
+        told = replace(self.told, things=(replace(first, motion=motion), *others))
+        return caption_of(told, random, aspect=self.aspect, moving=True)
 
 
 def draw_lesson(random: np.random.Generator, *, aspect: float, has_image: bool) -> Lesson:

@@ -97,6 +97,9 @@ def train(component: Component, run: Run, device: torch.device, clock: Callable[
     step, earlier = int(facts["step"]), float(facts["seconds"])
     total = run.steps or component.steps
     began = saved = clock()
+    if step >= total and (run.out / "weights").is_dir():
+        # Written again they might differ in the last bit, and what was encoded with them would be encoded again.
+        return step
 
     def keep() -> None:
         spent = earlier + clock() - began

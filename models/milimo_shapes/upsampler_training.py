@@ -29,7 +29,7 @@ class _Upsampler(ABC):
     """Trains an upsampler on the latents in `cache`. The pipelines give it latents that are not normalised."""
 
     cache: LatentCache
-    steps: int = 4000
+    steps: int = 2500
     learning_rate: float = 1e-3
     evaluate_every: int = 500
     name: ClassVar[str]

@@ -48,8 +48,10 @@ _FROZEN: Final = (
     "multi_modal",
     "video_connector.transformer_blocks.0.attn1.to_q.bias",
 )
-# How much latents of half size differ when enlarged, in standard deviations: learned against such an error.
-_ENLARGED_ERROR: Final = 0.3
+# How often full size is learned from enlarged latents, as stage 2 gets them, and not from what they should be; and the
+# standard deviation of a further error, up to that: stage 1 is not as good as the encoder.
+_ENLARGED: Final = 0.7
+_FURTHER_ERROR: Final = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +68,11 @@ class Turn:
 
 
 # They take about the same time.
-PICTURES: Final = Turn(kind=STILLS, size="half", count=48, frames=1)
-LARGE_PICTURES: Final = Turn(kind=STILLS, size="full", count=12, frames=1)
-BEGINNINGS: Final = Turn(kind=CLIPS, size="half", count=10, frames=6)
-WHOLE_CLIPS: Final = Turn(kind=CLIPS, size="half", count=4, frames=16)
-PIECES: Final = Turn(kind=PAIRS, size="full", count=3, frames=5)
+PICTURES: Final = Turn(kind=STILLS, size="half", count=36, frames=1)
+LARGE_PICTURES: Final = Turn(kind=STILLS, size="full", count=9, frames=1)
+BEGINNINGS: Final = Turn(kind=CLIPS, size="half", count=7, frames=6)
+WHOLE_CLIPS: Final = Turn(kind=CLIPS, size="half", count=3, frames=16)
+PIECES: Final = Turn(kind=PAIRS, size="full", count=2, frames=5)
 # Until which part of the steps, and how often each is learned from.
 _PHASES: Final = (
     (0.15, {PICTURES: 0.7, LARGE_PICTURES: 0.3}),
@@ -106,9 +108,10 @@ class VideoModel(nn.Module):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VideoTransformer:
-    """Trains transformer, connectors and text encoder on the latents in `cache`."""
+    """Trains transformer, connectors and text encoder on the latents in `cache`, and what `upsampler` makes of them."""
 
     cache: LatentCache
+    upsampler: Any
     tokenizer: Any
     name: str = "video-transformer"
     steps: int = 11000
@@ -166,7 +169,9 @@ class VideoTransformer:
         ).to(device)
         start = clean
         if is_full:
-            start = clean + _ENLARGED_ERROR * torch.randn_like(clean) * torch.rand(count, 1, 1, 1, 1, device=device)
+            if random.random() < _ENLARGED:
+                start = self._enlarge(shard.latents["half"][:, :, window.begin : window.begin + frames], device)
+            start = start + _FURTHER_ERROR * torch.randn_like(clean) * torch.rand(count, 1, 1, 1, 1, device=device)
         noisy = add_noise(start, torch.randn_like(clean), levels)
         wanted = _tokens(velocity(noisy, clean, levels))
         given = torch.tensor(window.given, device=device)[:, None] * area
@@ -206,6 +211,12 @@ class VideoTransformer:
         loss = (error * open_tokens).sum() / open_tokens.sum().clamp(min=1.0)
         # Curves have a column for each turn.
         return {"loss": loss, **dict.fromkeys(map(str, _PHASES[-1][1]), torch.tensor(torch.nan)), str(turn): loss}
+
+    @torch.no_grad()
+    def _enlarge(self, half: torch.Tensor, device: torch.device) -> torch.Tensor:
+        """Latents of half size as stage 2 of the pipelines gets them."""
+        enlarged: torch.Tensor = self.upsampler(self.cache.restore(half).to(device))
+        return self.cache.normalise(enlarged.cpu()).to(device)
 
 
 @dataclass(frozen=True, kw_only=True)

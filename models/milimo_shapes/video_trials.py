@@ -84,14 +84,14 @@ def video_trials(root: Path, share: float) -> Iterator[Trial]:
 def _from_words(models: VideoModels, count: int) -> Trial:
     random = np.random.default_rng(_HELD_OUT)
     colours = shapes = motions = 0
-    rows, seconds, early, likeness = [], [], [], []
+    rows, shown, seconds, early, likeness = [], [], [], [], []
     for seed in range(count):
         scene = random_scene(random, pairs=0.0)
         thing, previews = scene.things[0], _Previews()
         began = time.perf_counter()
         video = _make(models, _request(caption_of(scene, random), seed), observer=previews)
         seconds.append(time.perf_counter() - began)
-        correlations = [_correlation(shown, video[FRAMES // 2]) for shown in previews.shown]
+        correlations = [_correlation(preview, video[FRAMES // 2]) for preview in previews.shown]
         early += correlations[:_FIRST_PREVIEW]
         likeness += correlations[_FIRST_PREVIEW:]
         found = next((track for track in watch(list(video[::_EVERY])) if track.colour is thing.colour), None)
@@ -100,6 +100,7 @@ def _from_words(models: VideoModels, count: int) -> Trial:
         motions += found is not None and found.motion is thing.motion
         if seed < _SHOWN:
             rows.append(_filmstrip(video))
+            shown.append(video)
     name = f"text to video, {count} prompts"
     return Trial(
         findings=(
@@ -111,6 +112,7 @@ def _from_words(models: VideoModels, count: int) -> Trial:
             Finding(name="time of a video", value=_mean(seconds), wanted=20.0, unit="s", is_limit=True),
         ),
         rows=tuple(rows),
+        film=_side_by_side(shown),
     )
 
 
@@ -265,6 +267,13 @@ def _correlation(shown: Bytes, frame: Bytes) -> float:
 def _psnr(wanted: Bytes, made: Bytes) -> float:
     """Peak signal to noise ratio, in dB."""
     return float(10 * np.log10(255.0**2 / np.mean((wanted.astype(np.float64) - made) ** 2)))
+
+
+def _side_by_side(videos: Sequence[Bytes]) -> Bytes:
+    """Videos of one size as one, two in a row; an odd last one is left out."""
+    pairs = [videos[index : index + 2] for index in range(0, len(videos), 2)]
+    wide = [np.concatenate(pair, axis=2) for pair in pairs if len(pair) == len(pairs[0])]
+    return np.concatenate(wide, axis=1)
 
 
 def _filmstrip(video: Bytes) -> list[Bytes]:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, Final
 from milimo_runtime.registry import ModelFootprint, Registry, write_manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from milimo_runtime.registry import InstalledModel
 
+FAMILY: Final = "tiny"
 _MIB: Final = 1024**2
 _NOTE: Final = "Random weights: what it makes is noise by design."
-_ADVICE: Final = "`milimo models write-tiny` writes it again."
 
 # Name → manifest, peak bytes on a CPU (weights, activations of the sizes that tests use), in MiB.
 MODELS: Final[Mapping[str, tuple[dict[str, Any], int]]] = {
@@ -44,15 +44,24 @@ def _writers() -> Mapping[str, Callable[[Path, int], None]]:
     return {"ltx-2": write_ltx2, "flux-2": write_flux2, "flux-2-base": write_flux2_base, "sam-3": write_sam3}
 
 
-def write_tiny(models_dir: Path, *, seed: int = 0, force: bool = False) -> list[str]:
-    """Writes the models of the tiny family that are missing or incomplete below `models_dir`, all with `force`.
+def write_tiny(
+    models_dir: Path,
+    *,
+    family: str = FAMILY,
+    names: Sequence[str] = tuple(MODELS),
+    seed: int = 0,
+    force: bool = False,
+) -> list[str]:
+    """Writes those of the tiny models that are missing or incomplete below `models_dir`, all with `force`.
+
+    Another `family` may take some of them, until it has its own.
 
     Returns:
         The names of those that were written.
     """
-    registry = Registry(models_dir, "tiny")
+    registry = Registry(models_dir, family)
     whole = {model.manifest.name for model in registry.models() if _is_whole(model)}
-    missing = [name for name in MODELS if force or name not in whole]
+    missing = [name for name in names if force or name not in whole]
     if not missing:
         return []
     writers = _writers()
@@ -64,7 +73,14 @@ def write_tiny(models_dir: Path, *, seed: int = 0, force: bool = False) -> list[
         manifest, peak = MODELS[name]
         write_manifest(
             partial,
-            {"name": name, "family": "tiny", "license": "Apache-2.0", "note": _NOTE, "advice": _ADVICE, **manifest},
+            {
+                "name": name,
+                "family": family,
+                "license": "Apache-2.0",
+                "note": _NOTE,
+                "advice": f"`milimo models install {family}` writes it again.",
+                **manifest,
+            },
             footprints=[ModelFootprint(name="float32", bytes=peak * _MIB)],
         )
         # Whole or not at all: somebody may be loading it.

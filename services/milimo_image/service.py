@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from milimo.v1 import image_pb2, image_pb2_grpc
@@ -114,6 +115,8 @@ class ImageService(image_pb2_grpc.ImageServiceServicer):
                 subject = ""
             request, told = with_elements(session, project_id, request, asked.element_ids, below=below, subject=subject)
         installed = self._process.model.installed()
+        if request.inpaint is None and (request.width, request.height) == (None, None) and installed.manifest.width:
+            request = replace(request, width=installed.manifest.width, height=installed.manifest.height)
         with fields_below(below):
             plan = plan_image(
                 request,

@@ -53,6 +53,9 @@ class Manifest:
     advice: str
     footprints: Sequence[ModelFootprint]
     files: Sequence[ModelFile]
+    # Pixels of what it makes when nobody says a size; 0: what the service has as its default.
+    width: int = 0
+    height: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,8 +129,8 @@ class Registry:
             model = self.model(name)
         except NotFound as error:
             advice = (
-                "`milimo models write-tiny` writes small random checkpoints"
-                if self.family == "tiny"
+                f"`milimo models install {self.family}` puts it there"
+                if self.family in ("shapes", "tiny")
                 else "`milimo models pull` gets it, or copy its folder there, manifest and all; `milimo models verify` "
                 "then checks it"
             )

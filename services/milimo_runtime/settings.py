@@ -66,7 +66,7 @@ class MeshSettings(Settings):
     otlp_endpoint: str | None = Field(
         default=None, description="OpenTelemetry collector, such as http://127.0.0.1:4317"
     )
-    model_family: str = Field(default="tiny", description="Which checkpoints to load: real, tiny or shapes")
+    model_family: str = Field(default="shapes", description="Which models to load: shapes, real or tiny")
     drain_seconds: float = Field(default=20.0, ge=0, description="How long a process may finish its work on SIGTERM")
 
     arbiter_address: str = "127.0.0.1:50050"

@@ -19,6 +19,7 @@ from milimo.v1 import (
 from milimo_runtime.database import Database
 from milimo_runtime.job_store import JobStore
 from milimo_runtime.media import MediaStore
+from milimo_runtime.registry import Registry
 from milimo_runtime.server import Served, run
 from milimo_runtime.settings import ServiceSettings
 
@@ -61,7 +62,8 @@ def main() -> int:
         relay = JobRelay(store, [settings.video_address, settings.image_address])
         visuals = ElementVisuals(store, settings.image_address)
         elements = ElementService(database, relay, visuals, models_dir=settings.models, family=settings.model_family)
-        projects_pb2_grpc.add_ProjectServiceServicer_to_server(ProjectService(database, media), server)
+        projects = ProjectService(database, media, Registry(settings.models, settings.model_family))
+        projects_pb2_grpc.add_ProjectServiceServicer_to_server(projects, server)
         elements_pb2_grpc.add_ElementServiceServicer_to_server(elements, server)
         assets = AssetService(database, media, settings.scratch / f"storyboard-{settings.executor_id}")
         assets_pb2_grpc.add_AssetServiceServicer_to_server(assets, server)

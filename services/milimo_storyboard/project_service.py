@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from milimo.v1 import projects_pb2, projects_pb2_grpc
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import grpc.aio
     from milimo_runtime.database import Database
     from milimo_runtime.media import MediaStore
+    from milimo_runtime.registry import Registry
     from sqlalchemy.orm import Session
 
     Context = grpc.aio.ServicerContext[Any, Any]
@@ -27,9 +29,11 @@ _WITH_PRESENCE: Final = ("resolution_w", "resolution_h", "fps", "seed")
 class ProjectService(projects_pb2_grpc.ProjectServiceServicer):
     """Projects."""
 
-    def __init__(self, database: Database, media: MediaStore) -> None:
+    def __init__(self, database: Database, media: MediaStore, models: Registry) -> None:
+        """A project whose size nobody says has that of the video model among `models`."""
         self._database = database
         self._media = media
+        self._models = models
 
     async def CreateProject(
         self, request: projects_pb2.CreateProjectRequest, context: Context
@@ -43,9 +47,19 @@ class ProjectService(projects_pb2_grpc.ProjectServiceServicer):
             request,
             projects_pb2.CreateProjectResponse,
             lambda session: projects_pb2.CreateProjectResponse(
-                project=_message(projects.create_project(session, _value(request.project)))
+                project=_message(projects.create_project(session, self._new(request.project)))
             ),
         )
+
+    def _new(self, message: projects_pb2.Project) -> Project:
+        project = _value(message)
+        if message.HasField("resolution_w") or message.HasField("resolution_h"):
+            return project
+        manifests = (model.manifest for model in self._models.models())
+        for manifest in manifests:
+            if manifest.purpose == "video" and manifest.width:
+                return replace(project, resolution_w=manifest.width, resolution_h=manifest.height)
+        return project
 
     async def GetProject(
         self, request: projects_pb2.GetProjectRequest, context: Context

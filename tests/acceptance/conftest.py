@@ -27,6 +27,7 @@ def mesh(models_dir: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     """A mesh with a budget too small for all models at once."""
     environment = {
         "MILIMO_MODELS_DIR": str(models_dir),
+        "MILIMO_MODEL_FAMILY": "tiny",
         "MILIMO_ARBITER_BUDGET_BYTES": str(BUDGET_BYTES),
         "OMP_NUM_THREADS": "1",
     }

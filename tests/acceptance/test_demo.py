@@ -8,8 +8,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import av
+import numpy as np
 import psutil
 import pytest
+from milimo_deploy.demo import FRAMES
 
 COMMAND = [sys.executable, "-m", "milimo_deploy.demo"]
 
@@ -23,15 +26,16 @@ def _descendants(demo: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(demo.pid).children(recursive=True)
 
 
-def test_makes_an_image_a_mask_and_a_video(environment: dict[str, str], tmp_path: Path) -> None:
+def test_makes_a_film_of_a_script(environment: dict[str, str], tmp_path: Path) -> None:
     done = subprocess.run(COMMAND, env=environment, capture_output=True, text=True, cwd=tmp_path, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr
-    *_, image, mask, video = (Path(line) for line in done.stdout.splitlines())
-    assert [path.suffix for path in (image, mask, video)] == [".jpg", ".png", ".mp4"]
-    assert all(path.stat().st_size for path in (image, mask, video))
+    *pictures, film = (Path(line) for line in done.stdout.splitlines()[-7:])
+    assert [path.name for path in pictures] == [f"shot-{n}.{kind}" for kind in ("jpg", "mp4") for n in (1, 2, 3)]
     assert "granted" in done.stdout
     assert "reclaim requested" in done.stdout
-    assert "noise by design" in done.stdout
+    with av.open(str(film)) as container:
+        frames = [frame.to_ndarray(format="rgb24").astype(np.uint8) for frame in container.decode(video=0)]
+    assert [frame.shape for frame in frames] == [(128, 256, 3)] * (3 * FRAMES)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])

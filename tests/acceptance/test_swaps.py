@@ -41,6 +41,7 @@ def _alternate(
     """Runs so many jobs, submitted in turn. Returns the grants that it took, and how things stand at the end."""
     environment = {
         "MILIMO_MODELS_DIR": str(models_dir),
+        "MILIMO_MODEL_FAMILY": "tiny",
         "MILIMO_ARBITER_BUDGET_BYTES": str(budget),
         "MILIMO_ARBITER_PARKING_BYTES": str(BUDGET_BYTES),
         "MILIMO_PARK_WEIGHTS": park,

@@ -18,7 +18,9 @@ def main() -> int:
     """The exit status of `npm test`."""
     with tempfile.TemporaryDirectory() as home:
         plan = plan_mesh(
-            Path(home), free_addresses(), environment={"MILIMO_MODELS_DIR": os.environ["MILIMO_MODELS_DIR"]}
+            Path(home),
+            free_addresses(),
+            environment={"MILIMO_MODELS_DIR": os.environ["MILIMO_MODELS_DIR"], "MILIMO_MODEL_FAMILY": "tiny"},
         )
         with running_mesh(plan) as mesh:
             environment = {**os.environ, "MILIMO_URL": f"http://{mesh.address}"}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 from milimo.client import Milimo
 from milimo.v1 import jobs_pb2, projects_pb2
 from milimo.v1.video_pb2 import SubmitVideoRequest, VideoParameters
-from milimo_deploy import tiny_models
+from milimo_deploy import small_models
 from milimo_deploy.mesh import NAMES, Mesh, free_addresses, plan_mesh
 from milimo_deploy.running import RunningMesh, running_mesh
 
@@ -113,8 +113,8 @@ class Session:
     @property
     def models(self) -> Path:
         """The folder of the tiny checkpoints, which are written when they are not there."""
-        if not tiny_models.are_complete(self._models):
-            tiny_models.write(self._models)
+        if small_models.needs_install(self._models, small_models.TINY):
+            small_models.install(self._models, small_models.TINY)
         return self._models
 
     @property
@@ -127,7 +127,7 @@ class Session:
         settings = {
             **self.environment,
             "MILIMO_MODELS_DIR": str(self.models.resolve()),
-            "MILIMO_MODEL_FAMILY": tiny_models.FAMILY,
+            "MILIMO_MODEL_FAMILY": small_models.TINY,
             "MILIMO_DEVICE": "cpu",
             "MILIMO_ARBITER_DEVICE": "cpu",
             "MILIMO_TORCH_THREADS": str(self.threads),

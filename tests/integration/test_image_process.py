@@ -1,4 +1,4 @@
-"""The image process by itself: the base checkpoint, a language model that enriches prompts, a damaged adapter."""
+"""The image process by itself: the base checkpoint, its own size, enriched prompts, a damaged adapter."""
 
 from __future__ import annotations
 
@@ -69,8 +69,8 @@ async def test_base_checkpoint_enriched_prompts_and_a_damaged_adapter(
     adapter = root / "ip-adapter.safetensors"
     sound = adapter.read_bytes()
     adapter.unlink()
-    manifest = dict.fromkeys(("license", "note", "advice"), "")
-    manifest |= {"name": BASE, "family": "test", "purpose": "image", "checkpoint": "base"}
+    manifest: dict[str, Any] = dict.fromkeys(("license", "note", "advice"), "")
+    manifest |= {"name": BASE, "family": "test", "purpose": "image", "checkpoint": "base", "width": 96, "height": 80}
     # The arbiter of these tests lends 1,000 bytes.
     write_manifest(root, manifest, footprints=[ModelFootprint(name="float32", bytes=600)])
     address = free_address()
@@ -121,6 +121,11 @@ async def test_base_checkpoint_enriched_prompts_and_a_damaged_adapter(
                 asked.clear()
                 _, reference = await made(steps=1, enhance_prompt=False)
                 assert asked == []
+
+                # Nobody says a size: the model's own.
+                _, parameters = await made(steps=1, enhance_prompt=False, width=None, height=None)
+                assert (parameters["width"], parameters["height"]) == (96, 80)
+                asked.clear()
 
                 # The adapter appears, cut off: said at once, to those who need it.
                 adapter.write_bytes(sound[:-10])

@@ -62,6 +62,7 @@ def milimo(hub: Any, tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     def start(*arguments: object, **environment: str) -> subprocess.Popen[str]:
         clean = {key: value for key, value in os.environ.items() if not key.startswith(("MILIMO_", "HF_", "HUGGING"))}
         told = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "hf"), "MILIMO_HOME": str(tmp_path / "home")}
+        told["MILIMO_MODEL_FAMILY"] = "tiny"
         return subprocess.Popen(
             [sys.executable, "-m", "milimo.cli", "models", *map(str, arguments)],
             env={**clean, **told, **environment},

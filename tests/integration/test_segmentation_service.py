@@ -74,7 +74,11 @@ def segmentation(arbiter_process: Any, models_dir: Path, tmp_path: Path) -> Open
 
         async with arbiter_process() as arbiter:
             settings = ServiceSettings(
-                home=tmp_path / "home", models_dir=models_dir, device="cpu", arbiter_address=arbiter.address
+                home=tmp_path / "home",
+                models_dir=models_dir,
+                model_family="tiny",
+                device="cpu",
+                arbiter_address=arbiter.address,
             )
             async with (
                 open_calls() as calls,

@@ -112,6 +112,7 @@ def text(arbiter_process: Any, tmp_path: Path) -> Opened:
             settings = ServiceSettings(
                 home=tmp_path / "home",
                 models_dir=tmp_path / "models",
+                model_family="tiny",
                 device="cpu",
                 arbiter_address=arbiter.address,
                 text_max_new_tokens=16,

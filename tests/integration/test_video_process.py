@@ -82,6 +82,7 @@ def video_process(
                 "MILIMO_HOME": tmp_path / "home",
                 "MILIMO_DATABASE_URL": database_url,
                 "MILIMO_MODELS_DIR": models,
+                "MILIMO_MODEL_FAMILY": "tiny",
                 "MILIMO_DEVICE": "cpu",
                 "MILIMO_ARBITER_ADDRESS": arbiter.address,
                 "MILIMO_VIDEO_ADDRESS": address,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from milimo.cli import build_app
 from milimo_arbiter.devices import SMALL_BUDGET
-from milimo_deploy import tiny_models
+from milimo_deploy import small_models
 from milimo_deploy.commands import register
 from milimo_deploy.mesh import Addresses, plan_mesh
 from milimo_deploy.running import RunningMesh, write_description
@@ -33,6 +33,7 @@ def milimo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any
     for name in ("MILIMO_MODELS_DIR", "MILIMO_MODEL_FAMILY", "MILIMO_DATABASE_URL", "MILIMO_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("MILIMO_ARBITER_DEVICE", "cpu")
+    monkeypatch.setenv("MILIMO_MODEL_FAMILY", "tiny")
     app = build_app([register])
 
     def run(*arguments: object) -> Any:
@@ -205,11 +206,18 @@ def test_down_without_a_mesh(milimo: Callable[..., Any]) -> None:
 
 
 def test_tiny_models_are_complete_when_every_purpose_has_one(tmp_path: Path) -> None:
-    assert not tiny_models.are_complete(tmp_path)
+    assert small_models.needs_install(tmp_path, "tiny")
     root = install_all(tmp_path)
-    assert tiny_models.are_complete(tmp_path)
+    assert not small_models.needs_install(tmp_path, "tiny")
     (root / "weights.safetensors").unlink()
-    assert not tiny_models.are_complete(tmp_path)
+    assert small_models.needs_install(tmp_path, "tiny")
+
+
+def test_families_that_do_not_come_with_milimo_are_not_installed(milimo: Callable[..., Any], tmp_path: Path) -> None:
+    assert not small_models.needs_install(tmp_path, "real")
+    done = milimo("models", "install", "real")
+    assert done.exit_code == 2
+    assert "shapes or tiny" in done.stderr
 
 
 def test_a_first_run_lends_too_little_for_the_two_largest_models() -> None:

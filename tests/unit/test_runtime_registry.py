@@ -73,7 +73,9 @@ def test_a_damaged_file_is_named(tmp_path: Path, content: bytes | None, quick: s
     assert caught.value.metadata == {"model": "ltx-2", "family": "real"}
 
 
-@pytest.mark.parametrize(("family", "command"), [("tiny", "write-tiny"), ("real", "verify")])
+@pytest.mark.parametrize(
+    ("family", "command"), [("tiny", "models install tiny"), ("shapes", "models install shapes"), ("real", "verify")]
+)
 def test_a_model_that_is_not_installed(tmp_path: Path, family: str, command: str) -> None:
     with pytest.raises(ModelMissing) as caught:
         Registry(tmp_path, family).require("ltx-2")

@@ -15,12 +15,12 @@ from milimo_runtime.observer import Silent
 from milimo_runtime.registry import Registry
 from milimo_shapes.captions import caption_of
 from milimo_shapes.commands import COMPONENTS, run_assembling, run_training
-from milimo_shapes.family import FAMILY, IMAGE, VIDEO
 from milimo_shapes.image_prompts import embed_captions as image_words
 from milimo_shapes.image_training import predict
 from milimo_shapes.image_trials import image_trials
 from milimo_shapes.prompts import embed_captions
 from milimo_shapes.sampling import scene_of
+from milimo_shapes.shipped import FAMILY, IMAGE, VIDEO, WEIGHTS, install, is_current
 from milimo_shapes.trained_parts import load_part
 from milimo_shapes.video_autoencoder import SPATIAL_COMPRESSION
 from milimo_video.decode import Tiling, decode_audio, decode_video
@@ -58,7 +58,7 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Registry:
     """As a training of no time leaves it."""
     folder = tmp_path_factory.mktemp("shapes")
     arguments = Namespace(
-        runs=folder / "runs", models=folder / "models", minutes=0.0, seed=0, steps=None, clips=None, model=""
+        runs=folder / "runs", weights=folder / "weights", minutes=0.0, seed=0, steps=None, clips=None, model=""
     )
     device = torch.device("cpu")
     for model, components in COMPONENTS.items():
@@ -66,7 +66,9 @@ def family(tmp_path_factory: pytest.TempPathFactory) -> Registry:
         said = list(run_training(arguments, device))
         assert [line.split(":")[0] for line in said if " steps done" in line] == list(components)
     assert len(list(run_assembling(arguments, device))) == len(COMPONENTS)
-    return Registry(arguments.models, FAMILY)
+    assert not is_current(folder / "models", arguments.weights)
+    assert install(folder / "models", arguments.weights) == ["ltx-2", "flux-2", "sam-3"]
+    return Registry(folder / "models", FAMILY)
 
 
 @pytest.fixture(scope="module")
@@ -94,9 +96,27 @@ def test_what_was_trained_is_in_the_checkpoint(family: Registry) -> None:
         assert all(torch.equal(tensor.half(), stored[key]) for key, tensor in trained.items())
 
 
+def test_what_is_installed_is_replaced_when_it_is_damaged_or_of_other_weights(family: Registry) -> None:
+    models, weights = family.root.parent, family.root.parent.parent / "weights"
+    assert is_current(models, weights)
+    assert install(models, weights) == []
+    (file,) = family.model(IMAGE).root.glob("vae/*.safetensors")
+    whole = file.read_bytes()
+    file.write_bytes(whole[:100])
+    assert not is_current(models, weights)
+    assert install(models, weights) == [IMAGE]
+    assert file.read_bytes() == whole
+    manifest = family.model(VIDEO).root / "model.toml"
+    manifest.write_text(manifest.read_text(encoding="utf-8").replace('name = "float32"', 'name = "bf16"'))
+    assert install(models, weights) == [VIDEO]
+    assert is_current(models, weights)
+
+
 def test_the_weights_are_few(family: Registry) -> None:
-    assert sum(path.stat().st_size for path in family.root.rglob("*.safetensors")) < _BUDGET
-    assert [model.manifest.purpose for model in family.models()] == ["image", "video"]
+    weights = family.root.parent.parent / "weights"
+    for folder in (weights, WEIGHTS):
+        assert 30_000_000 < sum(path.stat().st_size for path in folder.rglob("*.safetensors")) < _BUDGET
+    assert [model.manifest.purpose for model in family.models()] == ["image", "video", "segmentation"]
 
 
 def test_latents_stand_for_so_many_pixels_as_the_autoencoder_says(family: Registry, models: VideoModels) -> None:

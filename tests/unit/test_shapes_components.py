@@ -76,7 +76,7 @@ def lessons(tmp_path_factory: pytest.TempPathFactory, images: tuple[Any, list[fl
         written = write_lessons(folder, autoencoder, kind, seed=3, count=70, seconds=100, device=_CPU)
         # Only whole shards.
         assert written == SHARD
-    return LessonCache(folder, (_WORDS, _BESIDE))
+    return LessonCache(folder)
 
 
 def test_a_cache_of_lessons_gives_back_what_was_encoded(images: tuple[Any, list[float]], lessons: LessonCache) -> None:
@@ -103,7 +103,7 @@ def test_lessons_of_another_autoencoder_are_removed(tmp_path: Path, images: tupl
     autoencoder.bn.running_mean.add_(1.0)
     assert write(-1.0) == 0
     with pytest.raises(FileNotFoundError, match="words"):
-        LessonCache(tmp_path, (_WORDS,))
+        LessonCache(tmp_path).draw(_WORDS, 1, np.random.default_rng(0))
 
 
 def test_the_image_transformer_learns_from_words_and_from_images(

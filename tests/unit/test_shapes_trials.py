@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from milimo_shapes.findings import REPORT, SHEET, Finding, Trial, write_report
+from milimo_shapes.findings import FILM, REPORT, SHEET, Finding, Trial, write_report
 from milimo_shapes.outlines import Shape
 from milimo_shapes.rendering import Canvas, draw
 from milimo_shapes.scene import Backdrop, Background, Colour, Motion, Scene, Size, Thing
@@ -49,10 +49,14 @@ def test_the_report_says_what_is_missed(tmp_path: Path) -> None:
     told = Finding(name="told", value=3.0, unit="dB")
     assert (met.is_met, missed.is_met, told.is_met) == (True, False, True)
     picture = np.zeros((8, 12, 3), np.uint8)
-    write_report(tmp_path, [Trial(findings=(met, missed, told), rows=([picture, picture], [picture]))])
+    film = np.zeros((3, 8, 24, 3), np.uint8)
+    film[:, :, :, 0] = np.arange(0, 240, 80)[:, None, None]
+    write_report(tmp_path, [Trial(findings=(met, missed, told), rows=([picture, picture], [picture]), film=film)])
     text = (tmp_path / REPORT).read_text(encoding="utf-8")
     assert "| colour | 96 % | ≥ 95 % |" in text
     assert "| time | 21.0 s (missed) | ≤ 20.0 s |" in text
     assert "| told | 3.0 dB |  |" in text
     with Image.open(tmp_path / SHEET) as sheet:
         assert sheet.size == (32, 24)
+    with Image.open(tmp_path / FILM) as moving:
+        assert (moving.size, getattr(moving, "n_frames", 1)) == ((24, 8), 3)

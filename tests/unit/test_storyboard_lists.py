@@ -10,6 +10,7 @@ from milimo_runtime.assets import Asset, AssetKind, new_id, to_row
 from milimo_runtime.database import now
 from milimo_runtime.jobs import JobKind, NewJob, Subject
 from milimo_runtime.media import MediaStore
+from milimo_runtime.registry import Registry
 from milimo_storyboard.asset_service import AssetService
 from milimo_storyboard.job_relay import JobRelay
 from milimo_storyboard.job_service import JobService
@@ -69,11 +70,12 @@ async def test_statements_of_a_list(
         match kind:
             case "projects":
                 request = projects_pb2.ListProjectsRequest(page_size=size)
-                return len((await ProjectService(database, media).ListProjects(request, None)).projects)
+                service = ProjectService(database, media, Registry(tmp_path, "none"))
+                return len((await service.ListProjects(request, None)).projects)
             case "assets":
                 asking = assets_pb2.ListAssetsRequest(project_id=projects[0], page_size=size)
-                service = AssetService(database, media, tmp_path / "scratch")
-                return len((await service.ListAssets(asking, None)).assets)
+                assets = AssetService(database, media, tmp_path / "scratch")
+                return len((await assets.ListAssets(asking, None)).assets)
             case _:
                 found = await JobService(store, JobRelay(store, [])).ListJobs(
                     jobs_pb2.ListJobsRequest(page_size=size), None

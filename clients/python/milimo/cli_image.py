@@ -69,8 +69,8 @@ def format_of(out: Path | None) -> image_pb2.ImageFormat.ValueType:
 def generate(
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to show.")],
     project: ProjectOption = None,
-    width: Annotated[int | None, typer.Option(help="Pixels. Default 1,024.")] = None,
-    height: Annotated[int | None, typer.Option(help="Pixels. Default 1,024.")] = None,
+    width: Annotated[int | None, typer.Option(help="Pixels. Default: the model's own.")] = None,
+    height: Annotated[int | None, typer.Option(help="Pixels. Default: the model's own.")] = None,
     count: Annotated[int | None, typer.Option(help="How many, 1 to 16. Default 1.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of the first image. Default: random.")] = None,
     steps: Annotated[int | None, typer.Option(help="Denoising steps. Default: the checkpoint's.")] = None,

@@ -19,7 +19,7 @@ def models() -> None:
 
 @app.command("list")
 def list_models(
-    family: Annotated[str, typer.Option(help="Such as real or tiny. Default: the one in use.")] = "",
+    family: Annotated[str, typer.Option(help="Such as real or shapes. Default: the one in use.")] = "",
     address: AddressOption = None,
     json: JsonOption = False,
 ) -> None:

@@ -39,8 +39,8 @@ def list_projects(address: AddressOption = None, json: JsonOption = False) -> No
 @app.command("create")
 def create(
     name: Annotated[str, typer.Argument(metavar="NAME", help="For people.")],
-    width: Annotated[int | None, typer.Option(help="Of its videos, even. Default 768.")] = None,
-    height: Annotated[int | None, typer.Option(help="Of its videos, even. Default 512.")] = None,
+    width: Annotated[int | None, typer.Option(help="Of its videos, even. Default: the model's own.")] = None,
+    height: Annotated[int | None, typer.Option(help="Of its videos, even. Default: the model's own.")] = None,
     fps: Annotated[int | None, typer.Option(help="24, 25, 30, 48, 50 or 60. Default 25.")] = None,
     seed: Annotated[int | None, typer.Option(help="Of its shots. Default: another for each.")] = None,
     address: AddressOption = None,

@@ -35,6 +35,7 @@ def test_one_trace_through_the_whole_mesh(tmp_path: Path) -> None:
     with running_collector() as collector:
         environment = {
             "MILIMO_MODELS_DIR": str(models),
+            "MILIMO_MODEL_FAMILY": "tiny",
             "MILIMO_OTLP_ENDPOINT": collector.endpoint,
             "OMP_NUM_THREADS": "1",
             **PROMPTLY,

@@ -238,7 +238,7 @@ class Models(models_pb2_grpc.ModelServiceServicer):
             family="tiny",
             purpose="video",
             footprints=[models_pb2.ModelFootprint(name="float32", bytes=1024**2)],
-            advice="`milimo models write-tiny` writes it",
+            advice="`milimo models install tiny` writes it",
         )
         return models_pb2.ListModelsResponse(models=[model])
 

@@ -185,7 +185,7 @@ def test_revoking(milimo: Callable[..., Any], studio: Studio) -> None:
 def test_models(milimo: Callable[..., Any]) -> None:
     done = milimo("models", "list")
     assert "tiny/ltx-2\tvideo\tno" in done.stdout
-    assert "tiny/ltx-2: `milimo models write-tiny` writes it" in done.stderr
+    assert "tiny/ltx-2: `milimo models install tiny` writes it" in done.stderr
 
 
 def test_the_mesh(milimo: Callable[..., Any], studio: Studio, address: str) -> None:

@@ -98,9 +98,11 @@ class ImageParameters(_message.Message):
     seed: _builtins.int
     """Of the first image; the next ones count up. Unset: random, and reported in the job's parameters."""
     width: _builtins.int
-    """Pixels, 64 to 8,192, width × height at most 64 megapixels. Default 1,024."""
+    """Pixels, 64 to 8,192, width × height at most 64 megapixels. Default: the model's own, 1,024 for the real
+    one.
+    """
     height: _builtins.int
-    """Pixels, 64 to 8,192. Default 1,024."""
+    """Pixels, 64 to 8,192. Default: the model's own, 1,024 for the real one."""
     count: _builtins.int
     """How many images, 1 to 16. Default 1."""
     steps: _builtins.int

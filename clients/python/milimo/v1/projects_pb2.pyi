@@ -37,9 +37,9 @@ class Project(_message.Message):
     """Given by the server."""
     name: _builtins.str
     resolution_w: _builtins.int
-    """Width of its videos, even, 32 to 4,096. Default 768."""
+    """Width of its videos, even, 32 to 4,096. Default: the video model's own, 768 for the real one."""
     resolution_h: _builtins.int
-    """Height of its videos, even, 32 to 4,096. Default 512."""
+    """Height of its videos, even, 32 to 4,096. Default: the video model's own, 512 for the real one."""
     fps: _builtins.int
     """24, 25, 30, 48, 50 or 60. Default 25."""
     seed: _builtins.int

@@ -46,14 +46,15 @@ export type ImageParameters = Message<"milimo.v1.ImageParameters"> & {
   seed?: number | undefined;
 
   /**
-   * Pixels, 64 to 8,192, width × height at most 64 megapixels. Default 1,024.
+   * Pixels, 64 to 8,192, width × height at most 64 megapixels. Default: the model's own, 1,024 for the real
+   * one.
    *
    * @generated from field: optional int32 width = 4;
    */
   width?: number | undefined;
 
   /**
-   * Pixels, 64 to 8,192. Default 1,024.
+   * Pixels, 64 to 8,192. Default: the model's own, 1,024 for the real one.
    *
    * @generated from field: optional int32 height = 5;
    */

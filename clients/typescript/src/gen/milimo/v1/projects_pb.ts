@@ -33,14 +33,14 @@ export type Project = Message<"milimo.v1.Project"> & {
   name: string;
 
   /**
-   * Width of its videos, even, 32 to 4,096. Default 768.
+   * Width of its videos, even, 32 to 4,096. Default: the video model's own, 768 for the real one.
    *
    * @generated from field: optional int32 resolution_w = 3;
    */
   resolutionW?: number | undefined;
 
   /**
-   * Height of its videos, even, 32 to 4,096. Default 512.
+   * Height of its videos, even, 32 to 4,096. Default: the video model's own, 512 for the real one.
    *
    * @generated from field: optional int32 resolution_h = 4;
    */
