@@ -13,7 +13,7 @@ from PIL import Image
 from milimo_shapes.batches import Batch, Form, draw_batch
 from milimo_shapes.judge import look
 from milimo_shapes.still_convolution import speed_up_stills
-from milimo_shapes.video_autoencoder import build_video_autoencoder
+from milimo_shapes.video_autoencoder import SPREAD, build_video_autoencoder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -77,7 +77,7 @@ class VideoAutoencoder:
         return figures
 
     def save(self, model: Any, folder: Path) -> None:
-        """With the latents' mean and standard deviation, over pictures and clips of both sizes, that normalise them."""
+        """With what normalises latents to a standard deviation of `SPREAD`, over pictures and clips of both sizes."""
         values = []
         device = next(model.parameters()).device
         for form in (
@@ -91,7 +91,7 @@ class VideoAutoencoder:
                 values.append(model.encode(pixels).latent_dist.mode().transpose(0, 1).flatten(1))
         latents = torch.cat(values, dim=1)
         model.latents_mean.copy_(latents.mean(dim=1))
-        model.latents_std.copy_(latents.std(dim=1))
+        model.latents_std.copy_(latents.std(dim=1) / SPREAD)
         model.save_pretrained(folder / "vae")
 
     def _form(self, step: int) -> Form:

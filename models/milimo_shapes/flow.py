@@ -36,3 +36,12 @@ def velocity(noisy: torch.Tensor, clean: torch.Tensor, levels: torch.Tensor) -> 
     """What leads from `noisy` at σ straight to `clean` at 0: (x_σ − x₀) / σ. It is ε − x₀ where x_σ was made of x₀."""
     sigma = levels.view(-1, *[1] * (clean.ndim - 1))
     return (noisy - clean) / sigma
+
+
+def weight_of(levels: torch.Tensor, spread: float) -> torch.Tensor:
+    """How much a squared error of the velocity counts at each level, for clean latents of that standard deviation.
+
+    Latents of 1 have as much noise in them at σ / (σ + spread · (1 − σ)), and an error of them counts as much there.
+    Without it the levels of almost pure noise, where little can be known, would drown the others.
+    """
+    return ((levels + spread * (1.0 - levels)) / spread).square()

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 LATENT_CHANNELS: Final = 8
+# Standard deviation of tokens as the transformer sees them: see `video_autoencoder`. With 1, the second of the four
+# steps would see noise alone, and everything would be decided in the third.
+SPREAD: Final = 2.0
 _SIDE: Final = 128
 # Of the latents while it learns, so that small differences between them do not matter.
 _NOISE: Final = 0.05
@@ -80,12 +83,12 @@ class ImageAutoencoder:
         return figures
 
     def save(self, model: Any, folder: Path) -> None:
-        """With the statistics of tokens, 2 × 2 latents each, in its batch norm, that normalise them."""
+        """With what normalises tokens, 2 × 2 latents each, to a standard deviation of `SPREAD`, in its batch norm."""
         device = next(model.parameters()).device
         pixels = draw_batch(_STATISTICS, 0, Form(clips=24, frames=1, width=256, height=128)).pixels[:, :, 0]
         with torch.no_grad():
             latents = torch.cat([model.encode(some.to(device)).latent_dist.mode() for some in pixels.split(8)])
         tokens = torch.nn.functional.pixel_unshuffle(latents, 2).transpose(0, 1).flatten(1)
         model.bn.running_mean.copy_(tokens.mean(dim=1))
-        model.bn.running_var.copy_(tokens.var(dim=1))
+        model.bn.running_var.copy_(tokens.var(dim=1) / SPREAD**2)
         model.save_pretrained(folder / "vae")

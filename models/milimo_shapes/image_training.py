@@ -18,7 +18,8 @@ from milimo_runtime.vision_ops import prepare_torchvision
 from torch import nn
 
 from milimo_shapes.autoencoder_training import HELD_OUT, contact_sheet, judged_right
-from milimo_shapes.flow import add_noise, draw_levels
+from milimo_shapes.flow import add_noise, draw_levels, weight_of
+from milimo_shapes.image_autoencoder import SPREAD
 from milimo_shapes.image_prompts import embed_captions
 from milimo_shapes.lesson_cache import LessonCache, LessonKind, Lessons, encode_scenes
 from milimo_shapes.lessons import draw_lesson
@@ -105,7 +106,8 @@ class ImageTransformer:
         words = embed_captions(captions, self.tokenizer, model.text_encoder.model, device)
         beside = None if drawn.beside is None else drawn.beside.to(device)
         said = predict(model.transformer, add_noise(clean, noise, levels), levels, words, beside)
-        return (said - (noise - clean)).square().mean()
+        error = (said - (noise - clean)).square().mean(dim=(1, 2, 3))
+        return (weight_of(levels, SPREAD) * error).mean()
 
     def evaluate(self, model: Any, device: torch.device, pictures: Path) -> dict[str, float]:
         """Makes pictures of captions, in the few steps of the distilled checkpoint, and lets the judge see them."""

@@ -14,6 +14,9 @@ from milimo_runtime.vision_ops import prepare_torchvision
 LATENT_CHANNELS: Final = 32
 SPATIAL_COMPRESSION: Final = 16
 TEMPORAL_COMPRESSION: Final = 8
+# Standard deviation of latents as the transformer sees them. The noise levels of the distilled schedule are fixed, and
+# meant for far larger videos, whose latents tell more of each other: with 1, five of its eight steps would see noise.
+SPREAD: Final = 3.0
 _LOG_VARIANCE: Final = -6.0
 
 

@@ -20,9 +20,10 @@ from milimo_video.sigmas import DISTILLED, DISTILLED_STAGE_2
 from torch import nn
 
 from milimo_shapes.captions import caption_of
-from milimo_shapes.flow import TIMESTEPS, add_noise, draw_levels, velocity
+from milimo_shapes.flow import TIMESTEPS, add_noise, draw_levels, velocity, weight_of
 from milimo_shapes.latent_cache import CLIPS, FPS, KEYFRAMES, PAIRS, STILLS, Kind, LatentCache
 from milimo_shapes.prompts import embed_captions
+from milimo_shapes.video_autoencoder import SPREAD
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,7 +52,7 @@ _FROZEN: Final = (
 # How often full size is learned from enlarged latents, as stage 2 gets them, and not from what they should be; and the
 # standard deviation of a further error, up to that: stage 1 is not as good as the encoder.
 _ENLARGED: Final = 0.7
-_FURTHER_ERROR: Final = 0.3
+_FURTHER_ERROR: Final = 0.3 * SPREAD
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -208,6 +209,7 @@ class VideoTransformer:
             return_dict=False,
         )
         error = (said[:, : wanted.shape[1]] - wanted).square().mean(dim=-1)
+        error = error * weight_of(levels, SPREAD)[:, None]
         loss = (error * open_tokens).sum() / open_tokens.sum().clamp(min=1.0)
         # Curves have a column for each turn.
         return {"loss": loss, **dict.fromkeys(map(str, _PHASES[-1][1]), torch.tensor(torch.nan)), str(turn): loss}

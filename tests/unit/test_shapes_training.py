@@ -12,7 +12,7 @@ import torch
 from milimo_shapes.autoencoder_training import psnr, reconstruction_losses
 from milimo_shapes.batches import Form, draw_batch
 from milimo_shapes.checkpoints import load_state, save_state
-from milimo_shapes.flow import add_noise, draw_levels, velocity
+from milimo_shapes.flow import add_noise, draw_levels, velocity, weight_of
 from milimo_shapes.latent_cache import CLIPS, STILLS, LatentCache, clip_of, write_cache
 from milimo_shapes.still_convolution import speed_up_stills
 from milimo_shapes.training import Run, train
@@ -211,3 +211,19 @@ def test_a_cache_gives_back_what_was_encoded(tmp_path: Path, autoencoder: Any) -
     autoencoder.latents_std.mul_(2.0)
     assert write(0.0) == 0
     assert LatentCache(tmp_path).size(STILLS) == 0
+
+
+def test_errors_count_as_they_do_with_a_spread_of_one() -> None:
+    levels = torch.tensor([1.0, 0.7, 0.2])
+    clean, noise, off = torch.randn(3, 3, 64)
+
+    def error(spread: float, at: torch.Tensor) -> torch.Tensor:
+        """Of the velocity at these levels, when what is clean is taken for something that is a tenth off."""
+        noisy = add_noise(spread * clean, noise, at)
+        guessed = velocity(noisy, spread * (clean + 0.1 * off), at)
+        return (guessed - velocity(noisy, spread * clean, at)).square().mean(dim=1)
+
+    assert torch.equal(weight_of(levels, 1.0), torch.ones(3))
+    torch.testing.assert_close(
+        weight_of(levels, 3.0) * error(3.0, levels), error(1.0, levels / (levels + 3.0 * (1.0 - levels)))
+    )
