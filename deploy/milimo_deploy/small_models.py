@@ -26,9 +26,8 @@ class InstallFailed(RuntimeError):
 
 @dataclass(frozen=True, kw_only=True)
 class SmallFamily:
-    """What its pictures are like, how it is written below a models' directory, and whether it is there."""
+    """How it is written below a models' directory, and whether it is there."""
 
-    what: str
     command: tuple[str, ...]
     is_complete: Callable[[Path], bool]
 
@@ -41,12 +40,10 @@ def _has_every_purpose(models_dir: Path) -> bool:
 
 FAMILIES: Final[Mapping[str, SmallFamily]] = {
     SHAPES: SmallFamily(
-        what="trained on coloured shapes that move",
         command=("milimo_shapes", "install", "--models"),
         is_complete=shipped.is_current,
     ),
     TINY: SmallFamily(
-        what="random weights, whose pictures are noise",
         command=("milimo_tiny", "--out"),
         is_complete=_has_every_purpose,
     ),

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
-from milimo_image.defaults import DISTILLED
+from milimo_image.defaults import DISTILLED, SIDE_MULTIPLE
 from milimo_image.latents import denormalise, image_positions, reference_positions, text_positions, to_grid, to_tokens
 from milimo_runtime.vision_ops import prepare_torchvision
 from torch import nn
@@ -21,7 +21,7 @@ from milimo_shapes.autoencoder_training import HELD_OUT, contact_sheet, judged_r
 from milimo_shapes.flow import add_noise, draw_levels, weight_of
 from milimo_shapes.image_autoencoder import SPREAD
 from milimo_shapes.image_prompts import embed_captions
-from milimo_shapes.lesson_cache import LessonCache, LessonKind, Lessons, encode_scenes
+from milimo_shapes.lesson_cache import LessonCache, LessonKind, Lessons
 from milimo_shapes.lessons import draw_lesson
 
 if TYPE_CHECKING:
@@ -119,8 +119,9 @@ class ImageTransformer:
             lessons = [draw_lesson(random, aspect=aspect, has_image=False) for _ in range(_SHOWN)]
             captions = [lesson.caption(random) for lesson in lessons]
             words = embed_captions(captions, self.tokenizer, model.text_encoder.model, device)
-            shape = encode_scenes(self.autoencoder, [lessons[0].wanted], kind, device).shape[1:]
-            noise = torch.randn((_SHOWN, *shape), generator=torch.Generator().manual_seed(0)).to(device)
+            rows, columns = kind.height // SIDE_MULTIPLE, kind.width // SIDE_MULTIPLE
+            shape = (_SHOWN, model.transformer.config.in_channels, rows, columns)
+            noise = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(device)
             grid = sample(model.transformer, noise, words)
             made = self.autoencoder.decode(denormalise(grid, self.autoencoder), return_dict=False)[0].clamp(-1.0, 1.0)
             contact_sheet([made[: _SHOWN // 2], made[_SHOWN // 2 :]], pictures / f"{kind.name}.png")

@@ -42,12 +42,14 @@ class ProjectService(projects_pb2_grpc.ProjectServiceServicer):
         return await asyncio.to_thread(self._create, request)
 
     def _create(self, request: projects_pb2.CreateProjectRequest) -> projects_pb2.CreateProjectResponse:
+        # Before the transaction: it reads files.
+        project = self._new(request.project)
         return answer_once(
             self._database,
             request,
             projects_pb2.CreateProjectResponse,
             lambda session: projects_pb2.CreateProjectResponse(
-                project=_message(projects.create_project(session, self._new(request.project)))
+                project=_message(projects.create_project(session, project))
             ),
         )
 

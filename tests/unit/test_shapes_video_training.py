@@ -55,12 +55,12 @@ class _Cache:
     def normalise(self, latents: torch.Tensor) -> torch.Tensor:
         return latents / 2.0
 
+    def size(self, kind: Kind) -> int:
+        return 1
+
 
 def _upsampler(latents: torch.Tensor) -> torch.Tensor:
     return nnf.interpolate(latents, scale_factor=(1, 2, 2))
-
-    def size(self, kind: Kind) -> int:
-        return 1
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def _loss(model: Any, tokenizer: Any, turn: Turn, *, seed: int, start: float = 0
     component = VideoTransformer(cache=cache, upsampler=_upsampler, tokenizer=tokenizer)
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
-    losses = component.loss_of(model, replace(turn, count=min(turn.count, 4)), random, _CPU)
+    losses = component.loss_of(model, replace(turn, count=4), random, _CPU)
     assert set(losses) >= {"loss", str(turn), str(PICTURES)}
     return losses["loss"]
 
@@ -144,8 +144,8 @@ def test_what_begins_late_is_only_ever_continued(model: Any, tokenizer: Any, cal
         for seed in range(4):
             _loss(model, tokenizer, WHOLE_CLIPS, seed=seed, start=1.0)
     for given in calls:
-        # At least the first latent is clean; a chunk that goes on from another sees half of the clip or more.
-        assert given["timestep"].shape[1] >= 5 * 32
+        # At least the first latent is clean.
+        assert given["timestep"].shape[1] >= 10 * 32
         assert bool((given["timestep"][:, :32] == 0).all())
 
 

@@ -32,9 +32,7 @@ async def test_size_of_a_new_project(
     root.mkdir(parents=True)
     facts = {"name": "ltx-2", "family": "small", "purpose": "video", "checkpoint": "distilled"}
     write_manifest(root, {**facts, **dict.fromkeys(("license", "note", "advice"), ""), **manifest}, footprints=[])
-    service = ProjectService(
-        database, MediaStore((tmp_path / "media").as_uri()), Registry(tmp_path / "models", "small")
-    )
+    service = ProjectService(database, MediaStore((tmp_path / "media").as_uri()), models)
     request = projects_pb2.CreateProjectRequest(project=projects_pb2.Project(name="film", **asked))
     project = (await service.CreateProject(request, None)).project  # type: ignore[arg-type]
     assert (project.resolution_w, project.resolution_h) == size
