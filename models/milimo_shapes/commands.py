@@ -42,10 +42,8 @@ def run_training(arguments: Namespace, device: torch.device) -> Iterator[str]:
     A component that does not reach its steps within the minutes for each is used as it is.
     """
     for name in COMPONENTS[arguments.model]:
-        if name == "spatial-upsampler":
-            yield from _fill_cache(arguments, device)
-        if name == "image-transformer":
-            yield from _fill_lessons(arguments, device)
+        if name in _ENCODED_BEFORE:
+            yield from _ENCODED_BEFORE[name](arguments, device)
         component = _component(name, arguments.runs, device)
         run = Run(out=arguments.runs / name, seed=arguments.seed, seconds=60 * arguments.minutes, steps=arguments.steps)
         steps = train(component, run, device)
@@ -118,6 +116,10 @@ def _fill_lessons(arguments: Namespace, device: torch.device) -> Iterator[str]:
             device=device,
         )
         yield f"{kind.name}: {there} lessons are in {arguments.runs / _LESSONS}"
+
+
+# What is encoded before a component can be trained.
+_ENCODED_BEFORE: Final = {"spatial-upsampler": _fill_cache, "image-transformer": _fill_lessons}
 
 
 def _component(name: str, runs: Path, device: torch.device) -> Component:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Any, Final
 
-from milimo_runtime.registry import ModelFootprint, write_manifest
+from milimo_runtime.registry import ModelFootprint, replacing, write_manifest
 
 from milimo_shapes.image_checkpoint import write_image_checkpoint
 from milimo_shapes.latent_cache import HEIGHT, WIDTH
@@ -34,9 +33,6 @@ def write_family(weights: Path, trained: Mapping[str, Sequence[Path]]) -> list[P
     written = []
     for name, (write, purpose, peak) in _MODELS.items():
         root = weights / name
-        partial = root.with_name(f".{name}.partial")
-        shutil.rmtree(partial, ignore_errors=True)
-        write(partial, trained.get(name, ()))
         manifest: dict[str, Any] = {
             "name": name,
             "family": FAMILY,
@@ -48,9 +44,8 @@ def write_family(weights: Path, trained: Mapping[str, Sequence[Path]]) -> list[P
             "width": WIDTH,
             "height": HEIGHT,
         }
-        write_manifest(partial, manifest, footprints=[ModelFootprint(name="float32", bytes=peak * _MIB)])
-        # Whole or not at all: somebody may be loading it.
-        shutil.rmtree(root, ignore_errors=True)
-        partial.rename(root)
+        with replacing(root) as partial:
+            write(partial, trained.get(name, ()))
+            write_manifest(partial, manifest, footprints=[ModelFootprint(name="float32", bytes=peak * _MIB)])
         written.append(root)
     return written

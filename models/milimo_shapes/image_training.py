@@ -23,6 +23,7 @@ from milimo_shapes.image_autoencoder import SPREAD
 from milimo_shapes.image_prompts import embed_captions
 from milimo_shapes.lesson_cache import LessonCache, LessonKind, Lessons
 from milimo_shapes.lessons import draw_lesson
+from milimo_shapes.phases import columns, draw_by_phase
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -89,11 +90,9 @@ class ImageTransformer:
 
     def losses(self, model: Any, seed: int, step: int, device: torch.device) -> dict[str, torch.Tensor]:
         random = np.random.default_rng((seed, step))
-        chances = next((chances for end, chances in _PHASES if step < end * self.steps), _PHASES[-1][1])
-        kind = list(chances)[int(random.choice(len(chances), p=list(chances.values())))]
+        kind = draw_by_phase(_PHASES, step / self.steps, random)
         loss = self.loss_of(model, self.cache.draw(kind, _BATCHES[kind], random), random, device)
-        # Curves have a column for each kind.
-        return {"loss": loss, **{each.name: loss if each is kind else torch.tensor(torch.nan) for each in KINDS}}
+        return columns([each.name for each in KINDS], kind.name, loss)
 
     def loss_of(self, model: Any, drawn: Lessons, random: np.random.Generator, device: torch.device) -> torch.Tensor:
         """The loss on these lessons, at random noise levels."""

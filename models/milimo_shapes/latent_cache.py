@@ -14,8 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import torch
-from safetensors import safe_open
-from safetensors.torch import load_file
 
 from milimo_shapes import shards
 from milimo_shapes.rendering import Canvas, draw
@@ -127,10 +125,7 @@ class LatentCache:
         paths = self._paths[kind.name]
         if not paths:
             raise FileNotFoundError(f"the cache has no {kind.name}")
-        path = paths[index % len(paths)]
-        with safe_open(path, framework="pt") as file:
-            seed = int(file.metadata()["seed"])
-        tensors = load_file(path)
+        seed, tensors = shards.load(paths[index % len(paths)])
         numbers = tensors.pop("numbers").tolist()
         normal = {name: self.normalise(tensor.float()) for name, tensor in tensors.items()}
         return Shard(
@@ -144,8 +139,8 @@ class LatentCache:
 
         Raises as `shard`.
         """
-        shards = [self.shard(kind, index) for index in random.permutation(self.size(kind))[: -(-count // _SHARD)]]
-        clips = [clip for shard in shards for clip in shard.clips]
+        drawn = [self.shard(kind, index) for index in random.permutation(self.size(kind))[: -(-count // _SHARD)]]
+        clips = [clip for shard in drawn for clip in shard.clips]
         chosen = random.choice(len(clips), min(count, len(clips)), replace=False)
 
         def gather(pieces: list[torch.Tensor]) -> torch.Tensor:
@@ -153,8 +148,8 @@ class LatentCache:
 
         return Shard(
             clips=tuple(clips[index] for index in chosen),
-            latents={name: gather([shard.latents[name] for shard in shards]) for name in {size, "half"}},
-            keyframes={size: gather([shard.keyframes[size] for shard in shards])} if kind.frames > 1 else {},
+            latents={name: gather([shard.latents[name] for shard in drawn]) for name in {size, "half"}},
+            keyframes={size: gather([shard.keyframes[size] for shard in drawn])} if kind.frames > 1 else {},
         )
 
     def restore(self, latents: torch.Tensor) -> torch.Tensor:

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 from milimo_image.latents import normalise
-from safetensors import safe_open
 
 from milimo_shapes import shards
 from milimo_shapes.lessons import Lesson, draw_lesson
@@ -111,10 +110,9 @@ class LessonCache:
             raise FileNotFoundError(f"the cache has no {kind.name}")
         tensors: dict[str, list[torch.Tensor]] = {}
         for path in paths:
-            with safe_open(path, framework="pt") as file:
-                seed = int(file.metadata()["seed"])
-                for name in file.keys():  # noqa: SIM118 - it is no mapping
-                    tensors.setdefault(name, []).append(file.get_tensor(name))
+            seed, parts = shards.load(path)
+            for name, tensor in parts.items():
+                tensors.setdefault(name, []).append(tensor)
         whole = {name: torch.cat(each) for name, each in tensors.items()}
         return Lessons(
             lessons=tuple(lesson_of(seed, kind, number) for number in range(len(whole["wanted"]))),

@@ -9,6 +9,7 @@ import time
 from typing import TYPE_CHECKING
 
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 if TYPE_CHECKING:
@@ -40,6 +41,13 @@ def load_statistics(folder: Path) -> dict[str, torch.Tensor]:
 def paths_of(folder: Path, name: str) -> list[Path]:
     """The shards of that name, in order."""
     return sorted(folder.glob(f"{name}-[0-9]*.safetensors"))
+
+
+def load(path: Path) -> tuple[int, dict[str, torch.Tensor]]:
+    """The seed of a shard, and its tensors."""
+    with safe_open(path, framework="pt") as file:
+        seed = int(file.metadata()["seed"])
+    return seed, load_file(path)
 
 
 def fill(

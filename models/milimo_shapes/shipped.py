@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from milimo_runtime.registry import MANIFEST, Registry
+from milimo_runtime.registry import MANIFEST, Registry, replacing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ WEIGHTS: Final = Path(__file__).parent / "weights"
 
 def is_current(models_dir: Path, weights: Path = WEIGHTS) -> bool:
     """Whether `models_dir` holds the whole family, as it is in `weights`."""
-    return not _outdated(models_dir, weights) and _is_whole(models_dir, SEGMENTATION)
+    return not _outdated(models_dir, weights) and SEGMENTATION in _complete(models_dir)
 
 
 def install(models_dir: Path, weights: Path = WEIGHTS) -> Sequence[str]:
@@ -35,28 +35,22 @@ def install(models_dir: Path, weights: Path = WEIGHTS) -> Sequence[str]:
     from milimo_tiny.family import write_tiny
 
     installed = _outdated(models_dir, weights)
-    family = models_dir / FAMILY
     for name in installed:
-        partial = family / f".{name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        shutil.copytree(weights / name, partial)
-        # Whole or not at all: somebody may be loading it.
-        shutil.rmtree(family / name, ignore_errors=True)
-        partial.rename(family / name)
+        with replacing(models_dir / FAMILY / name) as partial:
+            shutil.copytree(weights / name, partial)
     return [*installed, *write_tiny(models_dir, family=FAMILY, names=(SEGMENTATION,))]
 
 
 def _outdated(models_dir: Path, weights: Path) -> list[str]:
     """The models that are not there, not whole, or not these."""
-    family = models_dir / FAMILY
+    there = _complete(models_dir)
     return [
         name
         for name in (VIDEO, IMAGE)
-        if not _is_whole(models_dir, name)
-        or (family / name / MANIFEST).read_bytes() != (weights / name / MANIFEST).read_bytes()
+        if name not in there or (there[name] / MANIFEST).read_bytes() != (weights / name / MANIFEST).read_bytes()
     ]
 
 
-def _is_whole(models_dir: Path, name: str) -> bool:
-    models = {model.manifest.name: model for model in Registry(models_dir, FAMILY).models()}
-    return name in models and all(file.status == "ok" for file in models[name].check())
+def _complete(models_dir: Path) -> dict[str, Path]:
+    """The folders of the models that are whole, by name."""
+    return {model.manifest.name: model.root for model in Registry(models_dir, FAMILY).models() if model.is_complete}

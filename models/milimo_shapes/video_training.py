@@ -22,6 +22,7 @@ from torch import nn
 from milimo_shapes.captions import caption_of
 from milimo_shapes.flow import TIMESTEPS, add_noise, draw_levels, velocity, weight_of
 from milimo_shapes.latent_cache import CLIPS, FPS, KEYFRAMES, PAIRS, STILLS, Kind, LatentCache
+from milimo_shapes.phases import columns, draw_by_phase
 from milimo_shapes.prompts import embed_captions
 from milimo_shapes.video_autoencoder import SPREAD
 
@@ -124,9 +125,7 @@ class VideoTransformer:
 
     def losses(self, model: Any, seed: int, step: int, device: torch.device) -> dict[str, torch.Tensor]:
         random = np.random.default_rng((seed, step))
-        chances = next((chances for end, chances in _PHASES if step < end * self.steps), _PHASES[-1][1])
-        turn = list(chances)[int(random.choice(len(chances), p=list(chances.values())))]
-        return self.loss_of(model, turn, random, device)
+        return self.loss_of(model, draw_by_phase(_PHASES, step / self.steps, random), random, device)
 
     def evaluate(self, model: Any, device: torch.device, pictures: Path) -> dict[str, float]:
         """The losses on clips of each kind that are always the same, as is the noise.
@@ -211,8 +210,7 @@ class VideoTransformer:
         error = (said[:, : wanted.shape[1]] - wanted).square().mean(dim=-1)
         error = error * weight_of(levels, SPREAD)[:, None]
         loss = (error * open_tokens).sum() / open_tokens.sum().clamp(min=1.0)
-        # Curves have a column for each turn.
-        return {"loss": loss, **dict.fromkeys(map(str, _PHASES[-1][1]), torch.tensor(torch.nan)), str(turn): loss}
+        return columns(map(str, _PHASES[-1][1]), str(turn), loss)
 
     @torch.no_grad()
     def _enlarge(self, half: torch.Tensor, device: torch.device) -> torch.Tensor:

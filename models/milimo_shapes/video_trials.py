@@ -84,7 +84,7 @@ def video_trials(root: Path, share: float) -> Iterator[Trial]:
 def _from_words(models: VideoModels, count: int) -> Trial:
     random = np.random.default_rng(_HELD_OUT)
     colours = shapes = motions = 0
-    rows, shown, seconds, early, likeness = [], [], [], [], []
+    shown, seconds, early, likeness = [], [], [], []
     for seed in range(count):
         scene = random_scene(random, pairs=0.0)
         thing, previews = scene.things[0], _Previews()
@@ -99,7 +99,6 @@ def _from_words(models: VideoModels, count: int) -> Trial:
         shapes += found is not None and found.shape is thing.shape
         motions += found is not None and found.motion is thing.motion
         if seed < _SHOWN:
-            rows.append(_filmstrip(video))
             shown.append(video)
     name = f"text to video, {count} prompts"
     return Trial(
@@ -111,7 +110,7 @@ def _from_words(models: VideoModels, count: int) -> Trial:
             Finding(name="previews of the steps before σ = 0.91, almost pure noise", value=_mean(early), unit=""),
             Finding(name="time of a video", value=_mean(seconds), wanted=20.0, unit="s", is_limit=True),
         ),
-        rows=tuple(rows),
+        rows=tuple(map(_filmstrip, shown)),
         film=_side_by_side(shown),
     )
 

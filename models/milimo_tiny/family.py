@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from milimo_runtime.registry import ModelFootprint, Registry, write_manifest
+from milimo_runtime.registry import ModelFootprint, Registry, replacing, write_manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -66,31 +65,21 @@ def write_tiny(
         return []
     writers = _writers()
     for name in missing:
-        root = registry.root / name
-        partial = registry.root / f".{name}.partial"
-        shutil.rmtree(partial, ignore_errors=True)
-        writers[name](partial, seed)
         manifest, peak = MODELS[name]
-        write_manifest(
-            partial,
-            {
-                "name": name,
-                "family": family,
-                "license": "Apache-2.0",
-                "note": _NOTE,
-                "advice": f"`milimo models install {family}` writes it again.",
-                **manifest,
-            },
-            footprints=[ModelFootprint(name="float32", bytes=peak * _MIB)],
-        )
-        # Whole or not at all: somebody may be loading it.
-        shutil.rmtree(root, ignore_errors=True)
-        partial.rename(root)
+        facts = {
+            "name": name,
+            "family": family,
+            "license": "Apache-2.0",
+            "note": _NOTE,
+            "advice": f"`milimo models install {family}` writes it again.",
+            **manifest,
+        }
+        with replacing(registry.root / name) as partial:
+            writers[name](partial, seed)
+            write_manifest(partial, facts, footprints=[ModelFootprint(name="float32", bytes=peak * _MIB)])
     return missing
 
 
 def _is_whole(model: InstalledModel) -> bool:
     newest = _NEWEST.get(model.manifest.name)
-    return all(status.status == "ok" for status in model.check()) and (
-        newest is None or newest in {file.path for file in model.manifest.files}
-    )
+    return model.is_complete and (newest is None or newest in {file.path for file in model.manifest.files})

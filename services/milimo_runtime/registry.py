@@ -5,7 +5,9 @@ A family of models is a folder of the models' directory, a model a folder of the
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import shutil
 import tomllib
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,7 @@ import tomli_w
 from milimo_runtime.errors import ModelMissing, NotFound
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 MANIFEST: Final = "model.toml"
 # Of models that change others.
@@ -82,6 +84,11 @@ class InstalledModel:
         """Looks at every file: its size, and with `hashes` its content, which takes seconds per gigabyte."""
         return [FileStatus(file=file, status=self._status(file, hashes)) for file in self.manifest.files]
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether every file is there, with its size."""
+        return all(found.status == "ok" for found in self.check())
+
     def require_complete(self) -> None:
         """Raises ModelMissing, naming the first files that are not as they should be and how to get them."""
         wrong = [found for found in self.check() if found.status != "ok"]
@@ -140,6 +147,20 @@ class Registry:
             ) from error
         model.require_complete()
         return model
+
+
+@contextlib.contextmanager
+def replacing(root: Path) -> Iterator[Path]:
+    """A path to write a folder to, which takes the place of `root` at the end, whole or not at all.
+
+    Somebody may be loading what is there.
+    """
+    partial = root.with_name(f".{root.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.parent.mkdir(parents=True, exist_ok=True)
+    yield partial
+    shutil.rmtree(root, ignore_errors=True)
+    partial.rename(root)
 
 
 def write_manifest(root: Path, manifest: Mapping[str, Any], *, footprints: Sequence[ModelFootprint]) -> None:
