@@ -18,8 +18,8 @@ COMMAND = [sys.executable, "-m", "milimo_deploy.demo"]
 
 
 @pytest.fixture
-def environment(models_dir: Path, tmp_path: Path) -> dict[str, str]:
-    return {**os.environ, "MILIMO_MODELS_DIR": str(models_dir), "MILIMO_HOME": str(tmp_path / "home")}
+def environment(tmp_path: Path) -> dict[str, str]:
+    return {**os.environ, "MILIMO_HOME": str(tmp_path / "home")}
 
 
 def _descendants(demo: subprocess.Popen[str]) -> list[psutil.Process]:
