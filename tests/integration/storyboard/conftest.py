@@ -26,6 +26,7 @@ async def storyboard(
     home, address = tmp_path / "home", free_address()
     environment = {
         "MILIMO_HOME": home,
+        "MILIMO_MODEL_FAMILY": "tiny",
         "MILIMO_DATABASE_URL": database_url,
         "MILIMO_STORYBOARD_ADDRESS": address,
         "MILIMO_VIDEO_ADDRESS": free_address(),

@@ -46,6 +46,7 @@ async def mesh(
     write_manifest(model, manifest, footprints=[ModelFootprint(name="float32", bytes=1000)])
     environment = {
         "MILIMO_HOME": home,
+        "MILIMO_MODEL_FAMILY": "tiny",
         "MILIMO_DATABASE_URL": database_url,
         "MILIMO_STORYBOARD_ADDRESS": board,
         "MILIMO_ARBITER_ADDRESS": free_address(),
