@@ -8,7 +8,7 @@ from milimo_shapes.autoencoder_training import VideoAutoencoder
 from milimo_shapes.family import write_family
 from milimo_shapes.image_autoencoder import ImageAutoencoder, build_image_autoencoder
 from milimo_shapes.judge_error import HARMS, clip_error, picture_error
-from milimo_shapes.latent_cache import CLIPS, KINDS, PAIRS, STILLS, LatentCache, write_cache
+from milimo_shapes.latent_cache import CLIPS, KINDS, LATER, PAIRS, STILLS, LatentCache, write_cache
 from milimo_shapes.lesson_cache import LessonCache, write_lessons
 from milimo_shapes.shipped import FAMILY, IMAGE, VIDEO, install
 from milimo_shapes.still_convolution import speed_up_stills
@@ -31,7 +31,7 @@ COMPONENTS: Final = {
     IMAGE: ("image-autoencoder", "image-transformer"),
 }
 # How many clips of each kind a cache has.
-_CACHED: Final = {STILLS.name: 6144, CLIPS.name: 2048, PAIRS.name: 384}
+_CACHED: Final = {STILLS.name: 4096, CLIPS.name: 1536, LATER.name: 1024, PAIRS.name: 384}
 _LATENTS: Final = "latents"
 _LESSONS: Final = "lessons"
 

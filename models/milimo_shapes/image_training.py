@@ -34,7 +34,7 @@ LARGE: Final = LessonKind(name="large", width=256, height=256, has_image=False)
 SQUARE_BESIDE: Final = LessonKind(name="square_beside", width=128, height=128, has_image=True)
 WIDE_BESIDE: Final = LessonKind(name="wide_beside", width=256, height=128, has_image=True)
 # By kind, how many the cache has, and how many make a batch: batches take about the same time.
-KINDS: Final = {SQUARE: 12288, WIDE: 6144, LARGE: 1024, SQUARE_BESIDE: 3072, WIDE_BESIDE: 3072}
+KINDS: Final = {SQUARE: 4096, WIDE: 6144, LARGE: 512, SQUARE_BESIDE: 3072, WIDE_BESIDE: 3072}
 _BATCHES: Final = {SQUARE: 16, WIDE: 9, LARGE: 4, SQUARE_BESIDE: 9, WIDE_BESIDE: 5}
 # Until which part of the steps, and how often each is learned from.
 _PHASES: Final = (

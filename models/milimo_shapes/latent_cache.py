@@ -32,7 +32,7 @@ FRAMES: Final = 121
 _SLOW_FRAMES: Final = 113
 # Frames of a clip that are encoded alone as well, to be keyframes.
 KEYFRAMES: Final = (0, 40, 80, 120)
-# The part of clips that begin at rest; others begin in the middle of the movement and are only ever continued.
+# The part of clips of the kinds that may begin late that do not.
 _FROM_START: Final = 0.75
 _LATEST_START: Final = 4.5
 _SHARD: Final = 16
@@ -40,17 +40,24 @@ _SHARD: Final = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """A kind of shard: how many frames, and whether at full size too."""
+    """A kind of shard: how many frames, whether at full size too, and what clips show.
+
+    Posed clips begin with their movement, at places of a coarse grid: words are enough to make one. Others begin
+    anywhere, at any time, and can only be continued. `stream` tells the kind's random numbers from other kinds'.
+    """
 
     name: str
+    stream: int
     frames: int
     has_full: bool
+    is_posed: bool
 
 
-STILLS: Final = Kind(name="stills", frames=1, has_full=True)
-CLIPS: Final = Kind(name="clips", frames=FRAMES, has_full=False)
-PAIRS: Final = Kind(name="pairs", frames=FRAMES, has_full=True)
-KINDS: Final = {kind.name: kind for kind in (STILLS, CLIPS, PAIRS)}
+STILLS: Final = Kind(name="stills", stream=3, frames=1, has_full=True, is_posed=True)
+CLIPS: Final = Kind(name="clips", stream=4, frames=FRAMES, has_full=False, is_posed=True)
+LATER: Final = Kind(name="later", stream=0, frames=FRAMES, has_full=False, is_posed=False)
+PAIRS: Final = Kind(name="pairs", stream=1, frames=FRAMES, has_full=True, is_posed=False)
+KINDS: Final = {kind.name: kind for kind in (STILLS, CLIPS, LATER, PAIRS)}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,11 +82,13 @@ class Shard:
 
 def clip_of(seed: int, kind: Kind, number: int) -> Clip:
     """Clip `number` of that kind of the cache that `seed` makes."""
-    random = np.random.default_rng((seed, sorted(KINDS).index(kind.name), number))
+    random = np.random.default_rng((seed, kind.stream, number))
+    if kind.is_posed:
+        return Clip(scene=random_scene(random, posed=2), start=0.0)
     scene = random_scene(random)
-    begins = kind.frames == 1 or random.random() < _FROM_START
+    begins = random.random() < _FROM_START
     late = float(random.uniform(0.0, _LATEST_START))
-    return Clip(scene=scene, start=late if kind.frames == 1 or not begins else 0.0)
+    return Clip(scene=scene, start=0.0 if begins else late)
 
 
 def write_cache(

@@ -10,13 +10,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from milimo_shapes.captions import caption_of, caption_of_reference
-from milimo_shapes.sampling import random_scene
+from milimo_shapes.sampling import pose, random_scene
 from milimo_shapes.scene import Motion, Scene
 
 if TYPE_CHECKING:
     import numpy as np
 
-# The part of captions that tell of a movement, whatever the picture shows of it.
+# The part of lessons whose words tell of a movement, and whose picture shows how it begins: words of a shot make its
+# first picture too.
 _MOVING: Final = 0.25
 
 
@@ -31,36 +32,33 @@ class Lesson:
     beside: Scene | None = None
 
     def caption(self, random: np.random.Generator) -> str:
-        """The words, chosen anew each time. Some tell of a movement: a shot's words make its picture too."""
+        """The words, chosen anew each time."""
         if self.told is None:
             return caption_of_reference(self.wanted.background, random)
-        if random.random() >= _MOVING:
-            return caption_of(self.told, random, aspect=self.aspect, moving=False)
-        first, *others = self.told.things
-        motion = list(Motion)[int(random.integers(len(Motion)))]
-        told = replace(self.told, things=(replace(first, motion=motion), *others))
-        return caption_of(told, random, aspect=self.aspect, moving=True)
+        moving = self.told.things[0].motion is not Motion.STILL
+        return caption_of(self.told, random, aspect=self.aspect, moving=moving)
 
 
 def draw_lesson(random: np.random.Generator, *, aspect: float, has_image: bool) -> Lesson:
-    """A lesson for pictures with that width ÷ height."""
-    if not has_image:
-        scene = random_scene(random, aspect=aspect, motions=(Motion.STILL,))
-        return Lesson(wanted=scene, aspect=aspect, told=scene)
-    return _reference(random, aspect) if random.random() < 0.5 else _change(random, aspect)
+    """A lesson for pictures with that width ÷ height. What words alone tell of is posed."""
+    if has_image:
+        return _reference(random, aspect) if random.random() < 0.5 else _change(random, aspect)
+    motions = tuple(Motion) if random.random() < _MOVING else (Motion.STILL,)
+    scene = random_scene(random, aspect=aspect, motions=motions, posed=2)
+    return Lesson(wanted=scene, aspect=aspect, told=scene)
 
 
 def _reference(random: np.random.Generator, aspect: float) -> Lesson:
     """The same object at another place on another background."""
     shown, other = (random_scene(random, aspect=aspect, motions=(Motion.STILL,), pairs=0.0) for _ in range(2))
     thing = replace(shown.things[0], across=other.things[0].across, down=other.things[0].down)
-    wanted = Scene(things=(thing,), background=other.background)
+    wanted = Scene(things=(pose(thing, aspect=aspect),), background=other.background)
     return Lesson(wanted=wanted, aspect=aspect, told=None, beside=shown)
 
 
 def _change(random: np.random.Generator, aspect: float) -> Lesson:
-    """An object comes onto a background, beside another object, or in its place."""
-    scene = random_scene(random, aspect=aspect, motions=(Motion.STILL,), pairs=0.6)
+    """A posed object comes onto a background, beside another object, or in its place."""
+    scene = random_scene(random, aspect=aspect, motions=(Motion.STILL,), pairs=0.6, posed=1)
     new, *others = scene.things
     if not others and random.random() < 0.5:
         before = random_scene(random, aspect=aspect, motions=(Motion.STILL,), pairs=0.0).things[0]

@@ -1,7 +1,13 @@
-"""Random scenes, without end, by seed."""
+"""Random scenes, without end, by seed.
+
+Objects lie anywhere. A posed one begins at a place of a coarse grid, at the size and the pace that are usual: words
+tell all but the place, and there are few of those to choose from. Words are learned with posed objects, as where to put
+what is decided soon then; what is shown may lie anywhere.
+"""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
@@ -20,6 +26,9 @@ _GAP: Final = 0.06  # between two objects, in shorter sides
 _PAIRS: Final = 0.3  # the part of scenes with two objects
 _GRADED: Final = 0.4  # the part of scenes with a graded background
 _ATTEMPTS: Final = 40
+# Between places of posed objects, in shorter sides: 32 pixels on a canvas of 256 × 128. Along upright movements, which
+# have little room, and where nothing fits, places are closer.
+_GRID: Final = 0.25
 
 
 def scene_of(seed: int, index: int, *, aspect: float = 2.0, motions: Sequence[Motion] = tuple(Motion)) -> Scene:
@@ -33,10 +42,12 @@ def random_scene(
     aspect: float = 2.0,
     motions: Sequence[Motion] = tuple(Motion),
     pairs: float = _PAIRS,
+    posed: int = 0,
 ) -> Scene:
     """A scene for canvases with that width ÷ height, of objects that do one of `motions`.
 
     `pairs` is the probability of two objects: they differ in colour, never touch, and the second one keeps still.
+    The first `posed` objects are posed.
     """
     background = _random_background(random)
     if random.random() < pairs:
@@ -45,10 +56,37 @@ def random_scene(
             colours = random.permutation(len(Colour))[:2]
             first = _random_thing(random, list(Colour)[colours[0]], motions)
             second = _random_thing(random, list(Colour)[colours[1]], (Motion.STILL,))
-            if _are_apart((first, second), canvas):
-                return Scene(things=(first, second), background=background)
+            things = _pose_first(posed, (first, second), aspect)
+            if _are_apart(things, canvas):
+                return Scene(things=things, background=background)
     colour = list(Colour)[random.integers(len(Colour))]
-    return Scene(things=(_random_thing(random, colour, motions),), background=background)
+    things = _pose_first(posed, (_random_thing(random, colour, motions),), aspect)
+    return Scene(things=things, background=background)
+
+
+def pose(thing: Thing, *, aspect: float) -> Thing:
+    """The object at the nearest place of the grid, on canvases with that width ÷ height, without what is its own."""
+    plain = replace(thing, pace=1.0, scale=1.0)
+    across, down = plain.beginnings(aspect, 1.0)
+    is_upright = thing.motion in (Motion.UP, Motion.DOWN)
+    return replace(
+        plain,
+        across=_snap(thing.across, *across, _GRID),
+        down=_snap(thing.down, *down, _GRID / 2 if is_upright else _GRID),
+    )
+
+
+def _pose_first(count: int, things: tuple[Thing, ...], aspect: float) -> tuple[Thing, ...]:
+    return (*(pose(thing, aspect=aspect) for thing in things[:count]), *things[count:])
+
+
+def _snap(fraction: float, low: float, high: float, step: float) -> float:
+    """The fraction of low … high that is nearest to `fraction` among multiples of the step, or of a half of it …"""
+    first, last = int(np.ceil(low / step)), int(np.floor(high / step))
+    if first > last:
+        return _snap(fraction, low, high, step / 2)
+    nearest = np.clip(round((low + fraction * (high - low)) / step), first, last) * step
+    return float((nearest - low) / (high - low))
 
 
 def _random_background(random: np.random.Generator) -> Background:

@@ -117,22 +117,33 @@ class Thing:
             return np.full_like(seconds, start)
         return np.minimum(start + GROWTH * self.pace * np.maximum(seconds, 0.0), GROWN_RADIUS)
 
+    def room(self, width: float, height: float) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Lowest and highest x, and y, of its centre on a canvas of that size, all in shorter sides."""
+        largest = float(self.radius(np.array([1e3]))[0])
+        box = reach(self.shape)
+        return (
+            (MARGIN + box.left * largest, width - MARGIN - box.right * largest),
+            (MARGIN + box.up * largest, height - MARGIN - box.down * largest),
+        )
+
+    def beginnings(self, width: float, height: float) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Like `room`, of the place at which it begins, which `across` and `down` are fractions of."""
+        across, (low_y, high_y) = self.room(width, height)
+        leap = min(BOUNCE_HEIGHT, high_y - low_y) if self.motion is Motion.BOUNCING else 0.0
+        return across, (low_y + leap, high_y)
+
     def place(self, seconds: Floats, width: float, height: float) -> tuple[Floats, Floats]:
         """Its centre at these times, x and y in shorter sides, on a canvas of that size in shorter sides.
 
         What moves comes to rest at the edge. The centre is that of the outline's circle, not of its area.
         """
-        largest = float(self.radius(np.array([1e3]))[0])
-        box = reach(self.shape)
-        low_x, high_x = MARGIN + box.left * largest, width - MARGIN - box.right * largest
-        low_y, high_y = MARGIN + box.up * largest, height - MARGIN - box.down * largest
+        (low_x, high_x), (low_y, high_y) = self.room(width, height)
+        (first_x, last_x), (first_y, last_y) = self.beginnings(width, height)
         speed_x, speed_y = SPEED.get(self.motion, (0.0, 0.0))
-        x = low_x + self.across * (high_x - low_x) + speed_x * self.pace * seconds
-        y = low_y + self.down * (high_y - low_y) + speed_y * self.pace * seconds
+        x = first_x + self.across * (last_x - first_x) + speed_x * self.pace * seconds
+        y = first_y + self.down * (last_y - first_y) + speed_y * self.pace * seconds
         if self.motion is Motion.BOUNCING:
-            leap = min(BOUNCE_HEIGHT, high_y - low_y)
-            floor = low_y + leap + self.down * (high_y - low_y - leap)
-            y = floor - leap * np.abs(np.sin(np.pi * seconds * self.pace / BOUNCE_SECONDS))
+            y = y - (first_y - low_y) * np.abs(np.sin(np.pi * seconds * self.pace / BOUNCE_SECONDS))
         return np.clip(x, low_x, high_x), np.clip(y, low_y, high_y)
 
 

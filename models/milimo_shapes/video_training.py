@@ -21,16 +21,13 @@ from torch import nn
 
 from milimo_shapes.captions import caption_of
 from milimo_shapes.flow import TIMESTEPS, add_noise, draw_levels, velocity, weight_of
-from milimo_shapes.latent_cache import CLIPS, FPS, KEYFRAMES, PAIRS, STILLS, Kind, LatentCache
+from milimo_shapes.latent_cache import CLIPS, FPS, KEYFRAMES, LATER, PAIRS, STILLS, Kind, LatentCache
 from milimo_shapes.phases import columns, draw_by_phase
 from milimo_shapes.prompts import embed_captions
 from milimo_shapes.video_autoencoder import SPREAD
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
-
-    from milimo_shapes.latent_cache import Clip
 
 # Of clips: how often the first latents are given, and of steps: how often keyframes are.
 _PREFIXED: Final = 0.2
@@ -74,12 +71,13 @@ PICTURES: Final = Turn(kind=STILLS, size="half", count=36, frames=1)
 LARGE_PICTURES: Final = Turn(kind=STILLS, size="full", count=9, frames=1)
 BEGINNINGS: Final = Turn(kind=CLIPS, size="half", count=7, frames=6)
 WHOLE_CLIPS: Final = Turn(kind=CLIPS, size="half", count=3, frames=16)
+CONTINUED: Final = Turn(kind=LATER, size="half", count=3, frames=16)
 PIECES: Final = Turn(kind=PAIRS, size="full", count=2, frames=5)
 # Until which part of the steps, and how often each is learned from.
 _PHASES: Final = (
     (0.15, {PICTURES: 0.7, LARGE_PICTURES: 0.3}),
-    (0.40, {PICTURES: 0.1, LARGE_PICTURES: 0.1, BEGINNINGS: 0.6, WHOLE_CLIPS: 0.1, PIECES: 0.1}),
-    (1.00, {PICTURES: 0.05, LARGE_PICTURES: 0.1, BEGINNINGS: 0.1, WHOLE_CLIPS: 0.4, PIECES: 0.35}),
+    (0.40, {PICTURES: 0.1, LARGE_PICTURES: 0.1, BEGINNINGS: 0.55, WHOLE_CLIPS: 0.1, CONTINUED: 0.05, PIECES: 0.1}),
+    (1.00, {PICTURES: 0.05, LARGE_PICTURES: 0.1, BEGINNINGS: 0.1, WHOLE_CLIPS: 0.35, CONTINUED: 0.15, PIECES: 0.25}),
 )
 
 
@@ -154,7 +152,7 @@ class VideoTransformer:
         embeddings, weight = embed_captions(captions, self.tokenizer, model.text_encoder, model.connectors, device)
         whole = shard.latents[size]
         count, _, total, height, width = whole.shape
-        window = draw_window(turn, shard.clips, total, random)
+        window = draw_window(turn, count, total, random)
         frames, area = window.frames, height * width
         clean = whole[:, :, window.begin : window.begin + frames].to(device)
         coords = model.transformer.rope.prepare_video_coords(count, total, height, width, device, fps=FPS)
@@ -240,8 +238,8 @@ class Window:
         return [index for index, frame in enumerate(KEYFRAMES) if first < frame <= last]
 
 
-def draw_window(turn: Turn, clips: Sequence[Clip], total: int, random: np.random.Generator) -> Window:
-    """What a step sees of clips of `total` latent frames.
+def draw_window(turn: Turn, count: int, total: int, random: np.random.Generator) -> Window:
+    """What a step sees of `count` clips of `total` latent frames.
 
     At half size, where movement is made, that is their beginning, or what a chunk sees that goes on from the latents of
     the one before it. At full size it may be a piece from the middle.
@@ -249,19 +247,19 @@ def draw_window(turn: Turn, clips: Sequence[Clip], total: int, random: np.random
     is_full = turn.size == "full"
     if turn.kind.frames > 1 and random.random() < _CHAINED:
         begin = int(random.integers(1, total // 2 + 1))
-        return Window(begin=begin, frames=min(turn.frames, total - begin), place=0, given=(_OVERLAP,) * len(clips))
+        return Window(begin=begin, frames=min(turn.frames, total - begin), place=0, given=(_OVERLAP,) * count)
     frames = min(turn.frames, total)
     if is_full and turn.kind.frames > 1 and random.random() < 0.5:
         begin = int(random.integers(total - frames + 1))
-        return Window(begin=begin, frames=frames, place=begin, given=(0,) * len(clips))
+        return Window(begin=begin, frames=frames, place=begin, given=(0,) * count)
 
-    def given(clip: Clip) -> int:
-        # What begins in the middle of a movement is only ever continued.
-        if turn.kind.frames > 1 and (random.random() < _PREFIXED or (clip.start > 0 and not is_full)):
+    def given() -> int:
+        is_continued = not (turn.kind.is_posed or is_full)
+        if turn.kind.frames > 1 and (random.random() < _PREFIXED or is_continued):
             return _OVERLAP if random.random() < 0.4 else 1
         return 0
 
-    return Window(begin=0, frames=frames, place=0, given=tuple(given(clip) for clip in clips))
+    return Window(begin=0, frames=frames, place=0, given=tuple(given() for _ in range(count)))
 
 
 def _tokens(latents: torch.Tensor) -> torch.Tensor:
