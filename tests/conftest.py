@@ -31,6 +31,8 @@ PATIENCE_S = 30.0
 # Folders whose tests share something that takes long to make (a mesh, loaded models): they run in one process, those of
 # every other file together too.
 TOGETHER = ("acceptance", "integration/image_engine", "integration/video_engine")
+# Files in them whose tests start a mesh of their own.
+ALONE = ("acceptance/test_demo.py", "acceptance/test_readme.py")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -38,7 +40,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     here = Path(__file__).parent
     for item in items:
         path = item.path.relative_to(here)
-        group = next((folder for folder in TOGETHER if path.is_relative_to(folder)), str(path))
+        folders = () if path.as_posix() in ALONE else TOGETHER
+        group = next((folder for folder in folders if path.is_relative_to(folder)), str(path))
         item.add_marker(pytest.mark.xdist_group(group))
 
 
