@@ -18,6 +18,7 @@ from milimo_runtime.vision_ops import prepare_torchvision
 from torch import nn
 
 from milimo_shapes.autoencoder_training import HELD_OUT, contact_sheet, judged_right
+from milimo_shapes.coupling import couple
 from milimo_shapes.flow import add_noise, draw_levels, weight_of
 from milimo_shapes.image_autoencoder import SPREAD
 from milimo_shapes.image_prompts import embed_captions
@@ -43,10 +44,8 @@ _PHASES: Final = (
     (1.00, {SQUARE: 0.15, WIDE: 0.35, LARGE: 0.1, SQUARE_BESIDE: 0.1, WIDE_BESIDE: 0.3}),
 )
 _SHOWN: Final = 16
-# How often a noise level is one that the service visits; and these by their place in the schedule, some several times:
-# at the first only what words say can be known, and soon is; where things stand, and how they look, is decided later.
+# How often a noise level is one that the service visits.
 _SCHEDULED: Final = 0.85
-_VISITED: Final = (0, 1, 1, 2, 2, 2, 3, 3)
 
 
 def load_tokenizer() -> Any:
@@ -91,16 +90,19 @@ class ImageTransformer:
     def losses(self, model: Any, seed: int, step: int, device: torch.device) -> dict[str, torch.Tensor]:
         random = np.random.default_rng((seed, step))
         kind = draw_by_phase(_PHASES, step / self.steps, random)
-        loss = self.loss_of(model, self.cache.draw(kind, _BATCHES[kind], random), random, device)
+        loss = self.loss_of(model, kind, self.cache.draw(kind, _BATCHES[kind], random), random, device)
         return columns([each.name for each in KINDS], kind.name, loss)
 
-    def loss_of(self, model: Any, drawn: Lessons, random: np.random.Generator, device: torch.device) -> torch.Tensor:
-        """The loss on these lessons, at random noise levels."""
+    def loss_of(
+        self, model: Any, kind: LessonKind, drawn: Lessons, random: np.random.Generator, device: torch.device
+    ) -> torch.Tensor:
+        """The loss on these lessons of that kind, at random noise levels."""
         clean = drawn.wanted.to(device)
         visited = schedule(clean.shape[2] * clean.shape[3])
-        visited = tuple(visited[place] for place in _VISITED)
         levels = draw_levels(len(clean), visited, scheduled=_SCHEDULED, low=0.05, high=1.0).to(device)
         noise = torch.randn_like(clean)
+        cell = SIDE_MULTIPLE / min(kind.width, kind.height)
+        couple(noise, [lesson.choices() for lesson in drawn.lessons], cell=cell)
         captions = [lesson.caption(random) for lesson in drawn.lessons]
         words = embed_captions(captions, self.tokenizer, model.text_encoder.model, device)
         beside = None if drawn.beside is None else drawn.beside.to(device)

@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from milimo_shapes.captions import caption_of, caption_of_reference
-from milimo_shapes.sampling import pose, random_scene
+from milimo_shapes.places import Choice, open_places, pose
+from milimo_shapes.sampling import random_scene
 from milimo_shapes.scene import Motion, Scene
 
 if TYPE_CHECKING:
@@ -30,6 +31,13 @@ class Lesson:
     # What the words tell of; None when they leave the object to the image beside.
     told: Scene | None
     beside: Scene | None = None
+
+    def choices(self) -> list[Choice]:
+        """Where the objects could lie as well; none when an object takes the place of one that the image shows."""
+        if self.told is None or self.beside is None:
+            return open_places(self.wanted, aspect=self.aspect, told=len(self.wanted.things))
+        takes_place = len(self.beside.things) == len(self.wanted.things)
+        return [] if takes_place else open_places(self.wanted, aspect=self.aspect, told=1)
 
     def caption(self, random: np.random.Generator) -> str:
         """The words, chosen anew each time."""

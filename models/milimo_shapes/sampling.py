@@ -1,19 +1,17 @@
 """Random scenes, without end, by seed.
 
-Objects lie anywhere. A posed one begins at a place of a coarse grid, at the size and the pace that are usual: words
-tell all but the place, and there are few of those to choose from. Words are learned with posed objects, as where to put
-what is decided soon then; what is shown may lie anywhere.
+Objects lie anywhere, unless they are posed. Words are learned with posed objects: see `places`.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from milimo_shapes.outlines import Shape, reach
+from milimo_shapes.places import begin, pose
 from milimo_shapes.rendering import Canvas, path
 from milimo_shapes.scene import Backdrop, Background, Colour, Motion, Scene, Size, Thing
 
@@ -26,9 +24,6 @@ _GAP: Final = 0.06  # between two objects, in shorter sides
 _PAIRS: Final = 0.3  # the part of scenes with two objects
 _GRADED: Final = 0.4  # the part of scenes with a graded background
 _ATTEMPTS: Final = 40
-# Between places of posed objects, in shorter sides: 32 pixels on a canvas of 256 × 128. Along upright movements, which
-# have little room, and where nothing fits, places are closer.
-_GRID: Final = 0.25
 
 
 def scene_of(seed: int, index: int, *, aspect: float = 2.0, motions: Sequence[Motion] = tuple(Motion)) -> Scene:
@@ -64,29 +59,8 @@ def random_scene(
     return Scene(things=things, background=background)
 
 
-def pose(thing: Thing, *, aspect: float) -> Thing:
-    """The object at the nearest place of the grid, on canvases with that width ÷ height, without what is its own."""
-    plain = replace(thing, pace=1.0, scale=1.0)
-    across, down = plain.beginnings(aspect, 1.0)
-    is_upright = thing.motion in (Motion.UP, Motion.DOWN)
-    return replace(
-        plain,
-        across=_snap(thing.across, *across, _GRID),
-        down=_snap(thing.down, *down, _GRID / 2 if is_upright else _GRID),
-    )
-
-
 def _pose_first(count: int, things: tuple[Thing, ...], aspect: float) -> tuple[Thing, ...]:
     return (*(pose(thing, aspect=aspect) for thing in things[:count]), *things[count:])
-
-
-def _snap(fraction: float, low: float, high: float, step: float) -> float:
-    """The fraction of low … high that is nearest to `fraction` among multiples of the step, or of a half of it …"""
-    first, last = int(np.ceil(low / step)), int(np.floor(high / step))
-    if first > last:
-        return _snap(fraction, low, high, step / 2)
-    nearest = np.clip(round((low + fraction * (high - low)) / step), first, last) * step
-    return float((nearest - low) / (high - low))
 
 
 def _random_background(random: np.random.Generator) -> Background:
@@ -98,12 +72,7 @@ def _random_background(random: np.random.Generator) -> Background:
 
 def _random_thing(random: np.random.Generator, colour: Colour, motions: Sequence[Motion]) -> Thing:
     motion = motions[int(random.integers(len(motions)))]
-    across, down = random.random(2)
-    # What moves has some way to go.
-    if motion in (Motion.RIGHT, Motion.LEFT):
-        across = 0.3 * across if motion is Motion.RIGHT else 1.0 - 0.3 * across
-    if motion in (Motion.UP, Motion.DOWN):
-        down = 0.3 * down if motion is Motion.DOWN else 1.0 - 0.3 * down
+    across, down = begin(motion, *random.random(2))
     return Thing(
         shape=list(Shape)[random.integers(len(Shape))],
         colour=colour,

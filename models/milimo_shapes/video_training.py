@@ -20,11 +20,24 @@ from milimo_video.sigmas import DISTILLED, DISTILLED_STAGE_2
 from torch import nn
 
 from milimo_shapes.captions import caption_of
+from milimo_shapes.coupling import couple
 from milimo_shapes.flow import TIMESTEPS, add_noise, draw_levels, velocity, weight_of
-from milimo_shapes.latent_cache import CLIPS, FPS, KEYFRAMES, LATER, PAIRS, STILLS, Kind, LatentCache
+from milimo_shapes.latent_cache import (
+    CLIPS,
+    FPS,
+    HEIGHT,
+    KEYFRAMES,
+    LATER,
+    PAIRS,
+    STILLS,
+    WIDTH,
+    Kind,
+    LatentCache,
+)
 from milimo_shapes.phases import columns, draw_by_phase
+from milimo_shapes.places import open_places
 from milimo_shapes.prompts import embed_captions
-from milimo_shapes.video_autoencoder import SPREAD
+from milimo_shapes.video_autoencoder import SPATIAL_COMPRESSION, SPREAD
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -114,7 +127,7 @@ class VideoTransformer:
     upsampler: Any
     tokenizer: Any
     name: str = "video-transformer"
-    steps: int = 11000
+    steps: int = 9000
     learning_rate: float = 1e-3
     evaluate_every: int = 500
 
@@ -170,13 +183,21 @@ class VideoTransformer:
             if random.random() < _ENLARGED:
                 start = self._enlarge(shard.latents["half"][:, :, window.begin : window.begin + frames], device)
             start = start + _FURTHER_ERROR * torch.randn_like(clean) * torch.rand(count, 1, 1, 1, 1, device=device)
-        noisy = add_noise(start, torch.randn_like(clean), levels)
+        seen = window.keyframes() if moving and random.random() < _KEYFRAMED else []
+        noise = torch.randn_like(clean)
+        if turn.kind.is_posed and not is_full and not seen:
+            # Nothing but words says where objects lie, except of clips whose first latents are given.
+            choices = [
+                [] if given else open_places(clip.scene, aspect=WIDTH / HEIGHT, told=len(clip.scene.things))
+                for clip, given in zip(shard.clips, window.given, strict=True)
+            ]
+            couple(noise[:, :, 0], choices, cell=SPATIAL_COMPRESSION / (HEIGHT // 2))
+        noisy = add_noise(start, noise, levels)
         wanted = _tokens(velocity(noisy, clean, levels))
         given = torch.tensor(window.given, device=device)[:, None] * area
         clear = (torch.arange(frames * area, device=device)[None] < given).float()
         tokens = torch.where(clear[..., None] > 0, _tokens(clean), _tokens(noisy))
         open_tokens = 1.0 - clear
-        seen = window.keyframes() if moving and random.random() < _KEYFRAMED else []
         if seen:
             for place in random.permutation(seen)[: random.integers(1, 3)]:
                 keyframe = shard.keyframes[size][:, :, place : place + 1].to(device)

@@ -117,7 +117,7 @@ def test_the_image_transformer_learns_from_words_and_from_images(
         random = np.random.default_rng(0)
         drawn = lessons.draw(kind, 4, random)
         assert (drawn.beside is not None) is kind.has_image
-        loss = component.loss_of(model, drawn, random, _CPU)
+        loss = component.loss_of(model, kind, drawn, random, _CPU)
         # Of a model that says nothing it is that of noise and latents together.
         assert 0.5 < float(loss.detach()) < 5.0 * SPREAD**2
         loss.backward()
