@@ -85,13 +85,11 @@ def run_measuring(arguments: Namespace, device: torch.device) -> Iterator[str]:
 
 
 def _fill_cache(arguments: Namespace, device: torch.device) -> Iterator[str]:
-    autoencoder = build_video_autoencoder()
-    load_part(autoencoder, arguments.runs / "video-autoencoder" / "weights" / "vae")
-    speed_up_stills(autoencoder)
+    autoencoder = _video_autoencoder(arguments.runs, device)
     for name, clips in _CACHED.items():
         there = write_cache(
             arguments.runs / _LATENTS,
-            autoencoder.to(device).eval(),
+            autoencoder,
             KINDS[name],
             seed=arguments.seed,
             clips=arguments.clips or clips,
@@ -136,7 +134,12 @@ def _component(name: str, runs: Path, device: torch.device) -> Component:
         return TemporalUpsampler(cache=cache)
     from milimo_shapes.video_training import VideoTransformer, load_tokenizer
 
-    return VideoTransformer(cache=cache, upsampler=_spatial_upsampler(runs, device), tokenizer=load_tokenizer())
+    return VideoTransformer(
+        cache=cache,
+        autoencoder=_video_autoencoder(runs, device),
+        upsampler=_spatial_upsampler(runs, device),
+        tokenizer=load_tokenizer(),
+    )
 
 
 def _image_transformer(runs: Path, device: torch.device) -> Component:
@@ -145,6 +148,13 @@ def _image_transformer(runs: Path, device: torch.device) -> Component:
     return ImageTransformer(
         autoencoder=_image_autoencoder(runs, device), tokenizer=load_tokenizer(), cache=LessonCache(runs / _LESSONS)
     )
+
+
+def _video_autoencoder(runs: Path, device: torch.device) -> Any:
+    autoencoder: Any = build_video_autoencoder()
+    load_part(autoencoder, runs / "video-autoencoder" / "weights" / "vae")
+    speed_up_stills(autoencoder)
+    return autoencoder.to(device).eval()
 
 
 def _spatial_upsampler(runs: Path, device: torch.device) -> Any:

@@ -1,42 +1,67 @@
-"""Lets the noise say where objects lie, so that what a model makes of it is one picture and not a blur of several.
+"""Pairs noise with pictures so that objects lie where they are most like the noise.
 
 Words leave the place of an object open. With noise drawn apart from pictures, the first steps can only say the mean of
-all places, and a few steps never leave it. So each place an object may have stands for one value of the noise, and
-pictures are learned from noise in which the greatest of these values is that of the object's own place: couplings that
-make paths from noise to pictures straighter (Pooladian et al. 2023, arXiv 2304.14772). The values only change places
-with each other. What is drawn apart stays so: where all places are as likely, noise is as normal as before.
+all places, and a few steps never leave it. So each picture is learned from noise that is less like the same object at
+any other place that it could have: couplings by optimal transport, which make paths from noise to pictures straighter
+(Pooladian et al. 2023, arXiv 2304.14772; Tong et al. 2023, arXiv 2302.00482). Noise from all pictures together stays as
+normal as it was, so that nothing changes for those who draw from the model.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from milimo_shapes.places import STEP
+import torch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import torch
+    from milimo_shapes.places import Choice
 
-    from milimo_shapes.places import Choice, Place
+# Less than that share of what an object adds to latents where it adds most is the autoencoder's unrest.
+_SLIGHT: Final = 0.03
 
 
-def couple(noise: torch.Tensor, choices: Sequence[Sequence[Choice]], *, cell: float) -> None:
-    """Changes noise [B, C, rows, columns] in place; `choices` are those of each of the batch.
+def couple(noise: torch.Tensor, added: torch.Tensor, choices: Sequence[Sequence[Choice]], cell: float) -> torch.Tensor:
+    """The noise, of each of the batch shifted, and wrapped around, to where its objects lie as they do.
 
-    A cell of it is `cell` shorter sides of the canvas.
+    `noise` and `added`, what objects add to the latents of the background, [B, C, …, rows, columns]; `choices` of each
+    of the batch; a cell of latents is `cell` shorter sides of the canvas. Shifted noise is noise still.
     """
-    for grid, open_places in zip(noise, choices, strict=True):
-        for number, choice in enumerate(open_places):
-            stand_for = [_index(place, number, cell) for place in choice.possible]
-            own = _index(choice.own, number, cell)
-            greatest = max(stand_for, key=lambda index: float(grid[index]))
-            grid[own], grid[greatest] = grid[greatest].clone(), grid[own].clone()
+    rows, columns = noise.shape[-2:]
+    coupled = []
+    for each, whole, open_places in zip(noise, added, choices, strict=True):
+        if not open_places:
+            coupled.append(each)
+            continue
+        regret = torch.zeros(rows, columns)
+        for part, choice in zip(_parts(whole, open_places, cell), open_places, strict=True):
+            likeness = _correlation(each, part)
+            # Shifted so far, at its own place and at others.
+            others = [torch.roll(likeness, (-down, -right), dims=(0, 1)) for down, right in choice.shifts(cell)]
+            regret += torch.stack(others).amax(dim=0) - likeness
+        best = torch.nonzero(regret <= regret.min())
+        down, right = best[int(torch.randint(len(best), ()))].tolist()
+        coupled.append(torch.roll(each, (-down, -right), dims=(-2, -1)))
+    return torch.stack(coupled)
 
 
-def _index(place: Place, number: int, cell: float) -> tuple[int, int, int]:
-    """Channel, row and column of the value that stands for that place of the scene's object `number`."""
-    x, y = place
-    finer = max(1, round(cell / STEP))
-    within = finer * (int(y / STEP + 1e-6) % finer) + int(x / STEP + 1e-6) % finer
-    return number * finer * finer + within, int(y / cell + 1e-6), int(x / cell + 1e-6)
+def _correlation(noise: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
+    """How like the part is to noise that is shifted up and left by so many [rows, columns]."""
+    spectrum = torch.fft.rfft2(noise) * torch.fft.rfft2(part).conj()
+    likeness: torch.Tensor = torch.fft.irfft2(spectrum.flatten(0, -3).sum(dim=0), s=noise.shape[-2:])
+    return likeness.cpu()
+
+
+def _parts(whole: torch.Tensor, choices: Sequence[Choice], cell: float) -> list[torch.Tensor]:
+    """What each object adds: a second one, which keeps still, around its place, the first one everything else."""
+    strength = whole.square().flatten(0, -3).sum(dim=0)
+    whole = whole * (strength > _SLIGHT * strength.max())
+    if len(choices) == 1:
+        return [whole]
+    x, y = choices[1].own
+    rows = (torch.arange(whole.shape[-2]) + 0.5) * cell - y
+    columns = (torch.arange(whole.shape[-1]) + 0.5) * cell - x
+    reach = choices[1].radius + cell / 2
+    is_second = ((rows.abs()[:, None] < reach) & (columns.abs()[None] < reach)).to(whole)
+    return [whole * (1.0 - is_second), whole * is_second]

@@ -6,7 +6,7 @@ references.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,15 +19,20 @@ from torch import nn
 
 from milimo_shapes.autoencoder_training import HELD_OUT, contact_sheet, judged_right
 from milimo_shapes.coupling import couple
-from milimo_shapes.flow import add_noise, draw_levels, weight_of
+from milimo_shapes.flow import add_noise, draw_levels, velocity, weight_of
 from milimo_shapes.image_autoencoder import SPREAD
 from milimo_shapes.image_prompts import embed_captions
-from milimo_shapes.lesson_cache import LessonCache, LessonKind, Lessons
+from milimo_shapes.lesson_cache import LessonCache, LessonKind, Lessons, encode_scenes
 from milimo_shapes.lessons import draw_lesson
 from milimo_shapes.phases import columns, draw_by_phase
+from milimo_shapes.scene import Scene
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from milimo_shapes.lessons import Lesson
+    from milimo_shapes.scene import Background
 
 SQUARE: Final = LessonKind(name="square", width=128, height=128, has_image=False)
 WIDE: Final = LessonKind(name="wide", width=256, height=128, has_image=False)
@@ -41,11 +46,15 @@ _BATCHES: Final = {SQUARE: 16, WIDE: 9, LARGE: 4, SQUARE_BESIDE: 9, WIDE_BESIDE:
 _PHASES: Final = (
     (0.20, {SQUARE: 1.0}),
     (0.40, {SQUARE: 0.4, WIDE: 0.6}),
-    (1.00, {SQUARE: 0.15, WIDE: 0.35, LARGE: 0.1, SQUARE_BESIDE: 0.1, WIDE_BESIDE: 0.3}),
+    (1.00, {SQUARE: 0.1, WIDE: 0.5, LARGE: 0.05, SQUARE_BESIDE: 0.05, WIDE_BESIDE: 0.3}),
 )
 _SHOWN: Final = 16
 # How often a noise level is one that the service visits.
 _SCHEDULED: Final = 0.85
+# How often, and at what levels, objects show less than they would by the level: as after a step that left their place
+# open, or when inpainting has put back what was before them.
+_FAINT: Final = 0.4
+_FAINT_FROM: Final = 0.8
 
 
 def load_tokenizer() -> Any:
@@ -83,6 +92,7 @@ class ImageTransformer:
     steps: int = 12000
     learning_rate: float = 1e-3
     evaluate_every: int = 500
+    _grounds: dict[tuple[str, Background], torch.Tensor] = field(default_factory=dict)
 
     def build(self) -> nn.Module:
         return ImageModel(self.tokenizer)
@@ -100,15 +110,41 @@ class ImageTransformer:
         clean = drawn.wanted.to(device)
         visited = schedule(clean.shape[2] * clean.shape[3])
         levels = draw_levels(len(clean), visited, scheduled=_SCHEDULED, low=0.05, high=1.0).to(device)
-        noise = torch.randn_like(clean)
+        beside = None if drawn.beside is None else drawn.beside.to(device)
+        added = clean - self._before(kind, drawn.lessons, beside, device)
+        choices = [lesson.choices() for lesson in drawn.lessons]
         cell = SIDE_MULTIPLE / min(kind.width, kind.height)
-        couple(noise, [lesson.choices() for lesson in drawn.lessons], cell=cell)
+        noise = couple(torch.randn_like(clean), added, choices, cell)
+        is_faint = (torch.rand(len(clean), device=device) < _FAINT) & (levels > _FAINT_FROM)
+        missing = torch.rand(len(clean), device=device) * is_faint
+        noisy = add_noise(clean - missing[:, None, None, None] * added, noise, levels)
         captions = [lesson.caption(random) for lesson in drawn.lessons]
         words = embed_captions(captions, self.tokenizer, model.text_encoder.model, device)
-        beside = None if drawn.beside is None else drawn.beside.to(device)
-        said = predict(model.transformer, add_noise(clean, noise, levels), levels, words, beside)
-        error = (said - (noise - clean)).square().mean(dim=(1, 2, 3))
+        said = predict(model.transformer, noisy, levels, words, beside)
+        error = (said - velocity(noisy, clean, levels)).square().mean(dim=(1, 2, 3))
         return (weight_of(levels, SPREAD) * error).mean()
+
+    def _before(
+        self, kind: LessonKind, lessons: Sequence[Lesson], beside: torch.Tensor | None, device: torch.device
+    ) -> torch.Tensor:
+        """Latents [B, C, rows, columns] of the pictures before the objects came that words or images tell of."""
+        return torch.stack(
+            [
+                self._ground(lesson.wanted.background, kind, device)
+                if beside is None or lesson.told is None
+                else beside[index]
+                for index, lesson in enumerate(lessons)
+            ]
+        )
+
+    @torch.no_grad()
+    def _ground(self, background: Background, kind: LessonKind, device: torch.device) -> torch.Tensor:
+        """Latents [C, rows, columns] of a picture of the background alone."""
+        key = (kind.name, background)
+        if key not in self._grounds:
+            scene = Scene(things=(), background=background)
+            self._grounds[key] = encode_scenes(self.autoencoder, [scene], kind, device)[0]
+        return self._grounds[key]
 
     def evaluate(self, model: Any, device: torch.device, pictures: Path) -> dict[str, float]:
         """Makes pictures of captions, in the few steps of the distilled checkpoint, and lets the judge see them."""

@@ -18,11 +18,12 @@ import torch
 from milimo_shapes import shards
 from milimo_shapes.rendering import Canvas, draw
 from milimo_shapes.sampling import random_scene
+from milimo_shapes.scene import Scene
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from milimo_shapes.scene import Scene
+    from milimo_shapes.scene import Background
 
 WIDTH: Final = 256
 HEIGHT: Final = 128
@@ -171,6 +172,21 @@ class LatentCache:
 
 
 @torch.no_grad()
+def encode_ground(autoencoder: Any, background: Background, kind: Kind, device: torch.device) -> torch.Tensor:
+    """Latents [1, 32, F, h, w], not normalised, of a clip of that kind at half size of the background alone."""
+    canvas = Canvas(width=WIDTH // 2, height=HEIGHT // 2, frames=kind.frames, fps=FPS)
+    pixels = _pixels(Scene(things=(), background=background), canvas, device)
+    latents: torch.Tensor = autoencoder.encode(pixels).latent_dist.mode()
+    return latents
+
+
+def _pixels(scene: Scene, canvas: Canvas, device: torch.device) -> torch.Tensor:
+    """The scene drawn, [1, 3, T, H, W], from −1 to 1."""
+    frames = torch.from_numpy(draw(scene, canvas).frames).to(device)
+    return frames.permute(3, 0, 1, 2)[None].float() / 127.5 - 1.0
+
+
+@torch.no_grad()
 def _encode(autoencoder: Any, kind: Kind, seed: int, numbers: range, device: torch.device) -> dict[str, torch.Tensor]:
     collected: dict[str, list[torch.Tensor]] = {}
     for number in numbers:
@@ -179,8 +195,7 @@ def _encode(autoencoder: Any, kind: Kind, seed: int, numbers: range, device: tor
             canvas = Canvas(
                 width=WIDTH // divisor, height=HEIGHT // divisor, frames=kind.frames, fps=FPS, start=clip.start
             )
-            frames = torch.from_numpy(draw(clip.scene, canvas).frames).to(device)
-            pixels = frames.permute(3, 0, 1, 2)[None].float() / 127.5 - 1.0
+            pixels = _pixels(clip.scene, canvas, device)
             latents = autoencoder.encode(pixels).latent_dist.mode()[0]
             collected.setdefault(size, []).append(latents)
             if kind.frames > 1:

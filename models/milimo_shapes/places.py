@@ -25,8 +25,9 @@ Place: TypeAlias = tuple[float, float]
 # Between places, in shorter sides: 32 pixels on a canvas of 256 × 128. Along upright movements, which have little room,
 # and where nothing fits, places are closer.
 _GRID: Final = 0.25
-STEP: Final = _GRID / 2
+_HALF_GRID: Final = _GRID / 2
 _GAP: Final = 0.06  # between two objects
+_NEAR: Final = 1e-4
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +36,17 @@ class Choice:
 
     own: Place
     possible: tuple[Place, ...]
+    radius: float
+
+    def shifts(self, cell: float) -> list[tuple[int, int]]:
+        """From its own place to those that lie whole cells away: rows and columns, (0, 0) among them."""
+        x, y = self.own
+        whole = ((round((b - y) / cell), round((a - x) / cell), a - x, b - y) for a, b in self.possible)
+        return [
+            (down, right)
+            for down, right, across, along in whole
+            if abs(down * cell - along) + abs(right * cell - across) < _NEAR
+        ]
 
 
 def begin(motion: Motion, across: float, down: float) -> tuple[float, float]:
@@ -54,7 +66,7 @@ def pose(thing: Thing, *, aspect: float) -> Thing:
     return replace(
         plain,
         across=_snap(thing.across, *across, _GRID),
-        down=_snap(thing.down, *down, STEP if is_upright else _GRID),
+        down=_snap(thing.down, *down, _HALF_GRID if is_upright else _GRID),
     )
 
 
@@ -65,24 +77,23 @@ def open_places(scene: Scene, *, aspect: float, told: int) -> list[Choice]:
     """
     own = [_place(thing, aspect) for thing in scene.things]
     possible = [_places(thing.shape, thing.size, thing.motion, aspect) for thing in scene.things[:told]]
+    radii = [RADIUS[thing.size] for thing in scene.things]
     if len(scene.things) == 1:
-        return [Choice(own=own[0], possible=possible[0])]
-    distance = sum(RADIUS[thing.size] for thing in scene.things) + _GAP
+        return [Choice(own=own[0], possible=possible[0], radius=radii[0])]
+    distance = sum(radii) + _GAP
 
     def fits(first: Place, second: Place) -> bool:
         is_apart = max(abs(first[0] - second[0]), abs(first[1] - second[1])) > distance
         return is_apart and (told == 1 or _side(first, second) == _side(*own))
 
-    def kept(places: Iterable[Place], place: Place) -> tuple[Place, ...]:
-        return tuple(dict.fromkeys((place, *places)))
+    def choice(index: int, places: Iterable[Place]) -> Choice:
+        return Choice(own=own[index], possible=tuple(dict.fromkeys((own[index], *places))), radius=radii[index])
 
     if told == 1:
-        return [Choice(own=own[0], possible=kept((first for first in possible[0] if fits(first, own[1])), own[0]))]
-    firsts = (first for first in possible[0] if any(fits(first, second) for second in possible[1]))
-    seconds = (second for second in possible[1] if fits(own[0], second))
+        return [choice(0, (first for first in possible[0] if fits(first, own[1])))]
     return [
-        Choice(own=own[0], possible=kept(firsts, own[0])),
-        Choice(own=own[1], possible=kept(seconds, own[1])),
+        choice(0, (first for first in possible[0] if any(fits(first, second) for second in possible[1]))),
+        choice(1, (second for second in possible[1] if fits(own[0], second))),
     ]
 
 

@@ -8,7 +8,7 @@ as further tokens, are given clean, at timestep 0, as the pipelines give them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -33,6 +33,7 @@ from milimo_shapes.latent_cache import (
     WIDTH,
     Kind,
     LatentCache,
+    encode_ground,
 )
 from milimo_shapes.phases import columns, draw_by_phase
 from milimo_shapes.places import open_places
@@ -40,7 +41,11 @@ from milimo_shapes.prompts import embed_captions
 from milimo_shapes.video_autoencoder import SPATIAL_COMPRESSION, SPREAD
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
+
+    from milimo_shapes.latent_cache import Clip
+    from milimo_shapes.scene import Background
 
 # Of clips: how often the first latents are given, and of steps: how often keyframes are.
 _PREFIXED: Final = 0.2
@@ -121,15 +126,20 @@ class VideoModel(nn.Module):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VideoTransformer:
-    """Trains transformer, connectors and text encoder on the latents in `cache`, and what `upsampler` makes of them."""
+    """Trains transformer, connectors and text encoder on the latents in `cache`, and what `upsampler` makes of them.
+
+    The latents are those of `autoencoder`.
+    """
 
     cache: LatentCache
+    autoencoder: Any
     upsampler: Any
     tokenizer: Any
     name: str = "video-transformer"
     steps: int = 9000
     learning_rate: float = 1e-3
     evaluate_every: int = 500
+    _grounds: dict[tuple[str, Background], torch.Tensor] = field(default_factory=dict)
 
     def build(self) -> nn.Module:
         return VideoModel()
@@ -186,12 +196,7 @@ class VideoTransformer:
         seen = window.keyframes() if moving and random.random() < _KEYFRAMED else []
         noise = torch.randn_like(clean)
         if turn.kind.is_posed and not is_full and not seen:
-            # Nothing but words says where objects lie, except of clips whose first latents are given.
-            choices = [
-                [] if given else open_places(clip.scene, aspect=WIDTH / HEIGHT, told=len(clip.scene.things))
-                for clip, given in zip(shard.clips, window.given, strict=True)
-            ]
-            couple(noise[:, :, 0], choices, cell=SPATIAL_COMPRESSION / (HEIGHT // 2))
+            noise = self._couple(noise, clean, turn.kind, shard.clips, window)
         noisy = add_noise(start, noise, levels)
         wanted = _tokens(velocity(noisy, clean, levels))
         given = torch.tensor(window.given, device=device)[:, None] * area
@@ -230,6 +235,27 @@ class VideoTransformer:
         error = error * weight_of(levels, SPREAD)[:, None]
         loss = (error * open_tokens).sum() / open_tokens.sum().clamp(min=1.0)
         return columns(map(str, _PHASES[-1][1]), str(turn), loss)
+
+    def _couple(
+        self, noise: torch.Tensor, clean: torch.Tensor, kind: Kind, clips: Sequence[Clip], window: Window
+    ) -> torch.Tensor:
+        """The noise as `coupling` shifts it, for clips of which nothing but words says where objects lie."""
+        choices = [
+            [] if given else open_places(clip.scene, aspect=WIDTH / HEIGHT, told=len(clip.scene.things))
+            for clip, given in zip(clips, window.given, strict=True)
+        ]
+        grounds = torch.stack([self._ground(clip.scene.background, kind, clean.device) for clip in clips])
+        added = clean - grounds[:, :, window.begin : window.begin + window.frames]
+        return couple(noise, added, choices, SPATIAL_COMPRESSION / (HEIGHT // 2))
+
+    @torch.no_grad()
+    def _ground(self, background: Background, kind: Kind, device: torch.device) -> torch.Tensor:
+        """Latents [C, F, h, w] at half size of a clip of the background alone."""
+        key = (kind.name, background)
+        if key not in self._grounds:
+            ground = encode_ground(self.autoencoder, background, kind, device)
+            self._grounds[key] = self.cache.normalise(ground.cpu())[0].to(device)
+        return self._grounds[key]
 
     @torch.no_grad()
     def _enlarge(self, half: torch.Tensor, device: torch.device) -> torch.Tensor:

@@ -6,11 +6,13 @@ import numpy as np
 import torch
 from milimo_shapes.coupling import couple
 from milimo_shapes.lessons import draw_lesson
-from milimo_shapes.places import STEP, Choice, open_places
+from milimo_shapes.places import Choice, open_places
 from milimo_shapes.rendering import Canvas, draw
 from milimo_shapes.sampling import random_scene
 
 _CANVAS = Canvas(width=256, height=128)
+# Of the grid, along upright movements.
+_STEP = 0.125
 
 
 def test_posed_objects_lie_on_the_grid_and_could_lie_elsewhere_on_it() -> None:
@@ -24,7 +26,7 @@ def test_posed_objects_lie_on_the_grid_and_could_lie_elsewhere_on_it() -> None:
             np.testing.assert_allclose(choice.own, centre, atol=1e-5)
             assert choice.own in choice.possible
             assert len(set(choice.possible)) == len(choice.possible)
-            steps = np.array(choice.possible) / STEP
+            steps = np.array(choice.possible) / _STEP
             np.testing.assert_allclose(steps, steps.round(), atol=1e-4)
         counts.append(len(choices[0].possible))
     assert max(counts) == 21
@@ -60,23 +62,50 @@ def test_an_image_may_say_where_an_object_lies() -> None:
     assert len(found) == 4
 
 
-def test_the_greatest_value_is_that_of_the_own_place() -> None:
-    torch.manual_seed(0)
+def _latents(centres: list[tuple[float, float]], *, size: tuple[int, int], cell: float) -> torch.Tensor:
+    """What round objects add, each with a vector of its own: [C, rows, columns]."""
+    rows, columns = ((torch.arange(length) + 0.5) * cell for length in size)
+    torch.manual_seed(5)
+    vectors = torch.randn(2, 8, 1, 1)
+    near = [((rows[:, None] - y).hypot(columns[None] - x) < 0.2).float() for x, y in centres]
+    return torch.stack([vector * part for vector, part in zip(vectors, near, strict=False)]).sum(dim=0)
+
+
+def test_objects_lie_where_they_are_most_like_the_noise() -> None:
+    cell, size = 0.125, (8, 16)
     random = np.random.default_rng(3)
-    places = [(0.25, 0.25), (0.375, 0.25), (1.0, 0.25), (1.0, 0.625)]
-    for cell, size in ((STEP, (8, 16)), (0.5, (2, 4))):
-        noise = torch.randn(500, 32, *size)
-        before = noise.clone()
-        own = [[places[index] for index in random.integers(len(places), size=2)] for _ in noise]
-        choices = [[Choice(own=place, possible=tuple(places)) for place in each] for each in own]
-        couple(noise, choices, cell=cell)
-        assert torch.equal(noise.flatten(1).sort().values, before.flatten(1).sort().values)
-        changed = (noise != before).flatten(1).sum(dim=1)
-        assert set(changed.tolist()) == {0, 2, 4}
-        # Places that are as likely as each other leave every value as normal as it was.
-        assert float(noise.mean(dim=0).abs().max()) < 5.0 / 500**0.5
-        assert float((noise.std(dim=0) - 1.0).abs().max()) < 5.0 / 1000**0.5
-        # Once coupled, nothing is left to change.
-        again = noise.clone()
-        couple(again, choices, cell=cell)
-        assert torch.equal(again, noise)
+    scenes = [random_scene(random, posed=2) for _ in range(60)]
+    choices = [open_places(scene, aspect=2.0, told=len(scene.things)) for scene in scenes]
+    added = torch.stack([_latents([choice.own for choice in each], size=size, cell=cell) for each in choices])
+    torch.manual_seed(0)
+    noise = torch.randn_like(added)
+    coupled = couple(noise, added, choices, cell)
+
+    def likes_own_place_best(noise: torch.Tensor, index: int) -> bool:
+        own = [choice.own for choice in choices[index]]
+        found = []
+        for number, choice in enumerate(choices[index]):
+            at = [[*own[:number], place, *own[number + 1 :]] for place in choice.possible]
+            likeness = [float((noise[index] * _latents(places, size=size, cell=cell)).sum()) for places in at]
+            found.append(likeness[choice.possible.index(choice.own)] >= max(likeness) - 1e-3)
+        return all(found)
+
+    before, after = (sum(likes_own_place_best(each, index) for index in range(60)) for each in (noise, coupled))
+    assert before < 25
+    assert after > 57
+    # Shifted only, and only where there is a choice.
+    torch.testing.assert_close(coupled.flatten(1).sort().values, noise.flatten(1).sort().values)
+    assert torch.equal(couple(noise, added, [[]] * 60, cell), noise)
+
+
+def test_noise_that_is_coupled_is_as_normal_as_before() -> None:
+    cell, size = 0.25, (4, 8)
+    places = [(0.5 * x + 0.25, 0.5 * y + 0.25) for x in range(4) for y in range(2)]
+    random = np.random.default_rng(4)
+    own = [places[index] for index in random.integers(len(places), size=800)]
+    choices = [[Choice(own=place, possible=tuple(places), radius=0.2)] for place in own]
+    added = torch.stack([_latents([place], size=size, cell=cell) for place in own])
+    torch.manual_seed(0)
+    noise = couple(torch.randn_like(added), added, choices, cell)
+    assert float(noise.mean(dim=0).abs().max()) < 5.0 / 800**0.5
+    assert float((noise.std(dim=0) - 1.0).abs().max()) < 5.0 / 1600**0.5

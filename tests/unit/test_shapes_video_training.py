@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,6 +61,15 @@ class _Cache:
         return 1
 
 
+class _Autoencoder:
+    """Encodes everything as nothing."""
+
+    def encode(self, pixels: torch.Tensor) -> Any:
+        frames = 1 + (pixels.shape[2] - 1) // 8
+        nothing = torch.zeros(len(pixels), 32, frames, pixels.shape[3] // 16, pixels.shape[4] // 16)
+        return SimpleNamespace(latent_dist=SimpleNamespace(mode=lambda: nothing))
+
+
 def _upsampler(latents: torch.Tensor) -> torch.Tensor:
     return nnf.interpolate(latents, scale_factor=(1, 2, 2))
 
@@ -67,7 +77,7 @@ def _upsampler(latents: torch.Tensor) -> torch.Tensor:
 @pytest.fixture(scope="module")
 def model() -> Any:
     torch.manual_seed(0)
-    return VideoTransformer(cache=_Cache(STILLS), upsampler=None, tokenizer=None).build()  # type: ignore[arg-type]
+    return VideoTransformer(cache=_Cache(STILLS), autoencoder=None, upsampler=None, tokenizer=None).build()  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
@@ -86,7 +96,7 @@ def calls(model: Any) -> Any:
 
 def _loss(model: Any, tokenizer: Any, turn: Turn, *, seed: int) -> torch.Tensor:
     cache: Any = _Cache(turn.kind)
-    component = VideoTransformer(cache=cache, upsampler=_upsampler, tokenizer=tokenizer)
+    component = VideoTransformer(cache=cache, autoencoder=_Autoencoder(), upsampler=_upsampler, tokenizer=tokenizer)
     torch.manual_seed(seed)
     random = np.random.default_rng(seed)
     losses = component.loss_of(model, replace(turn, count=4), random, _CPU)
@@ -123,7 +133,7 @@ def test_every_turn_is_learned_from(
 def test_stage_2_learns_from_enlarged_latents(model: Any, tokenizer: Any, calls: list[dict[str, Any]]) -> None:
     cache: Any = _Cache(PIECES.kind)
     enlarged = _upsampler(cache.draw(PIECES.kind, "full", 3, None).latents["half"])
-    component = VideoTransformer(cache=cache, upsampler=_upsampler, tokenizer=tokenizer)
+    component = VideoTransformer(cache=cache, autoencoder=_Autoencoder(), upsampler=_upsampler, tokenizer=tokenizer)
 
     def likeness(seed: int) -> float:
         """Of what the transformer sees at the least noise with enlarged latents, of the clips' beginning."""
@@ -191,7 +201,7 @@ def test_keyframes_are_further_tokens_at_their_time(model: Any, tokenizer: Any, 
 
 
 def test_the_trained_parts_are_written_as_the_service_loads_them(tmp_path: Path, model: Any) -> None:
-    VideoTransformer(cache=_Cache(STILLS), upsampler=None, tokenizer=None).save(model, tmp_path)  # type: ignore[arg-type]
+    VideoTransformer(cache=_Cache(STILLS), autoencoder=None, upsampler=None, tokenizer=None).save(model, tmp_path)  # type: ignore[arg-type]
     weights = load_file(tmp_path / "transformer" / "diffusion_pytorch_model.safetensors")
     assert torch.equal(weights["proj_in.weight"], model.transformer.proj_in.weight)
     assert {path.name for path in tmp_path.iterdir()} == {"transformer", "connectors", "text_encoder"}
