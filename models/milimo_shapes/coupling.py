@@ -46,6 +46,25 @@ def couple(noise: torch.Tensor, added: torch.Tensor, choices: Sequence[Sequence[
     return torch.stack(coupled)
 
 
+def lie_there(
+    made: torch.Tensor, added: torch.Tensor, choices: Sequence[Sequence[Choice]], cell: float
+) -> torch.Tensor:
+    """Whether, of each of the batch, what was made has its objects where they lie, rather than at another place.
+
+    `made` and `added` as `added` of `couple`. Shape [B], of ones and zeros.
+    """
+    found = []
+    for each, whole, open_places in zip(made, added, choices, strict=True):
+        likeness = [_correlation(each, part) for part in _parts(whole, open_places, cell)] if open_places else []
+        found.append(
+            all(
+                bool(found_there[0, 0] >= torch.stack([found_there[shift] for shift in choice.shifts(cell)]).max())
+                for found_there, choice in zip(likeness, open_places, strict=True)
+            )
+        )
+    return torch.tensor(found, device=made.device).float()
+
+
 def _correlation(noise: torch.Tensor, part: torch.Tensor) -> torch.Tensor:
     """How like the part is to noise that is shifted up and left by so many [rows, columns]."""
     spectrum = torch.fft.rfft2(noise) * torch.fft.rfft2(part).conj()

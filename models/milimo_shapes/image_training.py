@@ -6,6 +6,7 @@ references.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
@@ -18,13 +19,14 @@ from milimo_runtime.vision_ops import prepare_torchvision
 from torch import nn
 
 from milimo_shapes.autoencoder_training import HELD_OUT, contact_sheet, judged_right
-from milimo_shapes.coupling import couple
+from milimo_shapes.coupling import couple, lie_there
 from milimo_shapes.flow import add_noise, draw_levels, velocity, weight_of
 from milimo_shapes.image_autoencoder import SPREAD
 from milimo_shapes.image_prompts import embed_captions
 from milimo_shapes.lesson_cache import LessonCache, LessonKind, Lessons, encode_scenes
 from milimo_shapes.lessons import draw_lesson
 from milimo_shapes.phases import columns, draw_by_phase
+from milimo_shapes.rendering import Canvas, path
 from milimo_shapes.scene import Scene
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from milimo_shapes.lessons import Lesson
+    from milimo_shapes.places import Choice
     from milimo_shapes.scene import Background
 
 SQUARE: Final = LessonKind(name="square", width=128, height=128, has_image=False)
@@ -51,10 +54,14 @@ _PHASES: Final = (
 _SHOWN: Final = 16
 # How often a noise level is one that the service visits.
 _SCHEDULED: Final = 0.85
-# How often, and at what levels, objects show less than they would by the level: as after a step that left their place
-# open, or when inpainting has put back what was before them.
-_FAINT: Final = 0.4
-_FAINT_FROM: Final = 0.8
+# How often all steps of the service are learned, of fewer lessons, each from what the step before it made. In half of
+# those in which an image shows what was before, what lies outside of a part is put back, as inpainting does.
+_STEPPED: Final = 0.6
+_STEPPED_BATCHES: Final = {SQUARE: 5, WIDE: 3, LARGE: 1, SQUARE_BESIDE: 3, WIDE_BESIDE: 2}
+_REPAINTED: Final = 0.5
+# From that step on a picture shows where its objects lie. If that is another place, it is as good as the lesson's, and
+# nothing can be learned of it.
+_DECIDED: Final = 2
 
 
 def load_tokenizer() -> Any:
@@ -82,6 +89,29 @@ class ImageModel(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class _Prepared:
+    """Lessons as the transformer sees them: latents and noise [B, C, rows, columns], and words."""
+
+    clean: torch.Tensor
+    before: torch.Tensor  # without the objects that words or images tell of
+    noise: torch.Tensor
+    words: tuple[torch.Tensor, torch.Tensor]
+    beside: torch.Tensor | None
+    choices: list[list[Choice]]
+    cell: float
+
+    @property
+    def added(self) -> torch.Tensor:
+        """What the objects add."""
+        return self.clean - self.before
+
+    def loss(self, said: torch.Tensor, noisy: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
+        """The loss [B] of velocities that were said of noisy latents at these levels."""
+        error = (said - velocity(noisy, self.clean, levels)).square().mean(dim=(1, 2, 3))
+        return weight_of(levels, SPREAD) * error
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class ImageTransformer:
     """Trains transformer and text encoder on the latents of a trained `autoencoder`."""
 
@@ -89,7 +119,7 @@ class ImageTransformer:
     tokenizer: Any
     cache: LessonCache
     name: str = "image-transformer"
-    steps: int = 12000
+    steps: int = 13500
     learning_rate: float = 1e-3
     evaluate_every: int = 500
     _grounds: dict[tuple[str, Background], torch.Tensor] = field(default_factory=dict)
@@ -100,29 +130,63 @@ class ImageTransformer:
     def losses(self, model: Any, seed: int, step: int, device: torch.device) -> dict[str, torch.Tensor]:
         random = np.random.default_rng((seed, step))
         kind = draw_by_phase(_PHASES, step / self.steps, random)
-        loss = self.loss_of(model, kind, self.cache.draw(kind, _BATCHES[kind], random), random, device)
+        is_stepped = random.random() < _STEPPED
+        drawn = self.cache.draw(kind, (_STEPPED_BATCHES if is_stepped else _BATCHES)[kind], random)
+        loss = (self.loss_of_steps if is_stepped else self.loss_of)(model, kind, drawn, random, device)
         return columns([each.name for each in KINDS], kind.name, loss)
 
     def loss_of(
         self, model: Any, kind: LessonKind, drawn: Lessons, random: np.random.Generator, device: torch.device
     ) -> torch.Tensor:
         """The loss on these lessons of that kind, at random noise levels."""
+        lessons = self._prepare(model, kind, drawn, random, device)
+        visited = schedule(lessons.clean.shape[2] * lessons.clean.shape[3])
+        levels = draw_levels(len(lessons.clean), visited, scheduled=_SCHEDULED, low=0.05, high=1.0).to(device)
+        noisy = add_noise(lessons.clean, lessons.noise, levels)
+        return lessons.loss(
+            predict(model.transformer, noisy, levels, lessons.words, lessons.beside), noisy, levels
+        ).mean()
+
+    def loss_of_steps(
+        self, model: Any, kind: LessonKind, drawn: Lessons, random: np.random.Generator, device: torch.device
+    ) -> torch.Tensor:
+        """The loss on these lessons along the steps of the service."""
+        lessons = self._prepare(model, kind, drawn, random, device)
+        repainted = draw_part(drawn.lessons, kind, random).to(device) if random.random() < _REPAINTED else None
+        visited = (*schedule(lessons.clean.shape[2] * lessons.clean.shape[3]), 0.0)
+        noisy, losses = lessons.noise, []
+        for index, (level, following) in enumerate(pairwise(visited)):
+            levels = torch.full((len(noisy),), level, device=device)
+            said = predict(model.transformer, noisy, levels, lessons.words, lessons.beside)
+            loss, said = lessons.loss(said, noisy, levels), said.detach()
+            if index >= _DECIDED:
+                made = noisy - level * said - lessons.before
+                loss = loss * lie_there(made, lessons.added, lessons.choices, lessons.cell)
+            losses.append(loss)
+            noisy = noisy + (following - level) * said
+            if repainted is not None:
+                known = add_noise(lessons.before, lessons.noise, torch.full_like(levels, following))
+                noisy = torch.where(repainted > 0, noisy, known)
+        return torch.stack(losses).mean()
+
+    def _prepare(
+        self, model: Any, kind: LessonKind, drawn: Lessons, random: np.random.Generator, device: torch.device
+    ) -> _Prepared:
         clean = drawn.wanted.to(device)
-        visited = schedule(clean.shape[2] * clean.shape[3])
-        levels = draw_levels(len(clean), visited, scheduled=_SCHEDULED, low=0.05, high=1.0).to(device)
         beside = None if drawn.beside is None else drawn.beside.to(device)
-        added = clean - self._before(kind, drawn.lessons, beside, device)
+        before = self._before(kind, drawn.lessons, beside, device)
         choices = [lesson.choices() for lesson in drawn.lessons]
         cell = SIDE_MULTIPLE / min(kind.width, kind.height)
-        noise = couple(torch.randn_like(clean), added, choices, cell)
-        is_faint = (torch.rand(len(clean), device=device) < _FAINT) & (levels > _FAINT_FROM)
-        missing = torch.rand(len(clean), device=device) * is_faint
-        noisy = add_noise(clean - missing[:, None, None, None] * added, noise, levels)
         captions = [lesson.caption(random) for lesson in drawn.lessons]
-        words = embed_captions(captions, self.tokenizer, model.text_encoder.model, device)
-        said = predict(model.transformer, noisy, levels, words, beside)
-        error = (said - velocity(noisy, clean, levels)).square().mean(dim=(1, 2, 3))
-        return (weight_of(levels, SPREAD) * error).mean()
+        return _Prepared(
+            clean=clean,
+            before=before,
+            noise=couple(torch.randn_like(clean), clean - before, choices, cell),
+            words=embed_captions(captions, self.tokenizer, model.text_encoder.model, device),
+            beside=beside,
+            choices=choices,
+            cell=cell,
+        )
 
     def _before(
         self, kind: LessonKind, lessons: Sequence[Lesson], beside: torch.Tensor | None, device: torch.device
@@ -168,6 +232,28 @@ class ImageTransformer:
     def save(self, model: Any, folder: Path) -> None:
         for name in ("transformer", "text_encoder"):
             getattr(model, name).save_pretrained(folder / name)
+
+
+def draw_part(lessons: Sequence[Lesson], kind: LessonKind, random: np.random.Generator) -> torch.Tensor:
+    """A part of each picture, [B, 1, rows, columns] of ones and zeros, in which the first object lies, or all of it.
+
+    It is all where no image shows what was before. Else it is what lies on one side of a line beside the object.
+    """
+    rows, columns = kind.height // SIDE_MULTIPLE, kind.width // SIDE_MULTIPLE
+    side = min(rows, columns)
+    parts = torch.ones(len(lessons), 1, rows, columns)
+    for part, lesson in zip(parts, lessons, strict=True):
+        if lesson.beside is None or lesson.told is None:
+            continue
+        centre, radii = path(lesson.wanted.things[0], Canvas(width=kind.width, height=kind.height))
+        x, reach = centre[0, 0] / SIDE_MULTIPLE, radii[0] / SIDE_MULTIPLE
+        first, last = math.floor(x - 1.2 * reach), math.ceil(x + 1.2 * reach)
+        is_left = random.random() < 0.5
+        if is_left and first > 0:
+            part[:, :, : int(random.integers(max(first - side // 2, 0), first)) + 1] = 0.0
+        elif not is_left and last < columns:
+            part[:, :, int(random.integers(last, min(last + side // 2, columns))) :] = 0.0
+    return parts
 
 
 def schedule(tokens: int) -> tuple[float, ...]:

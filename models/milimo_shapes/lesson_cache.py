@@ -9,6 +9,7 @@ A lesson follows from the cache's seed and its number; its words are chosen anew
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -23,9 +24,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from milimo_shapes.scene import Scene
 
 SHARD: Final = 64
+# How often a lesson of two objects without an image is drawn, compared with others: there are many more to learn from,
+# and one object is what is asked for most.
+_TWO: Final = 0.3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +51,13 @@ class Lessons:
     lessons: tuple[Lesson, ...]
     wanted: torch.Tensor
     beside: torch.Tensor | None
+
+    @cached_property
+    def chances(self) -> NDArray[np.float64]:
+        """How often each is drawn."""
+        rare = [lesson.beside is None and len(lesson.wanted.things) > 1 for lesson in self.lessons]
+        weights = np.where(rare, _TWO, 1.0)
+        return np.asarray(weights / weights.sum())
 
 
 def lesson_of(seed: int, kind: LessonKind, number: int) -> Lesson:
@@ -97,7 +110,7 @@ class LessonCache:
         if kind.name not in self._loaded:
             self._loaded[kind.name] = self._load(kind)
         whole = self._loaded[kind.name]
-        chosen = random.choice(len(whole.lessons), count, replace=False)
+        chosen = random.choice(len(whole.lessons), count, replace=False, p=whole.chances)
         return Lessons(
             lessons=tuple(whole.lessons[index] for index in chosen),
             wanted=whole.wanted[chosen].float(),

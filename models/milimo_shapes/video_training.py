@@ -95,7 +95,7 @@ PIECES: Final = Turn(kind=PAIRS, size="full", count=2, frames=5)
 _PHASES: Final = (
     (0.15, {PICTURES: 0.7, LARGE_PICTURES: 0.3}),
     (0.40, {PICTURES: 0.1, LARGE_PICTURES: 0.1, BEGINNINGS: 0.55, WHOLE_CLIPS: 0.1, CONTINUED: 0.05, PIECES: 0.1}),
-    (1.00, {PICTURES: 0.05, LARGE_PICTURES: 0.1, BEGINNINGS: 0.1, WHOLE_CLIPS: 0.35, CONTINUED: 0.15, PIECES: 0.25}),
+    (1.00, {PICTURES: 0.05, LARGE_PICTURES: 0.08, BEGINNINGS: 0.25, WHOLE_CLIPS: 0.32, CONTINUED: 0.12, PIECES: 0.18}),
 )
 
 
@@ -136,7 +136,7 @@ class VideoTransformer:
     upsampler: Any
     tokenizer: Any
     name: str = "video-transformer"
-    steps: int = 9000
+    steps: int = 10000
     learning_rate: float = 1e-3
     evaluate_every: int = 500
     _grounds: dict[tuple[str, Background], torch.Tensor] = field(default_factory=dict)

@@ -12,10 +12,12 @@ from milimo_image.latents import normalise
 from milimo_shapes.batches import Form, draw_batch
 from milimo_shapes.image_autoencoder import LATENT_CHANNELS, SPREAD, ImageAutoencoder
 from milimo_shapes.image_prompts import embed_captions
-from milimo_shapes.image_training import ImageTransformer, load_tokenizer, sample
+from milimo_shapes.image_training import ImageTransformer, draw_part, load_tokenizer, sample
 from milimo_shapes.latent_cache import STILLS, Kind, Shard, clip_of
 from milimo_shapes.lesson_cache import SHARD, LessonCache, LessonKind, encode_scenes, lesson_of, write_lessons
 from milimo_shapes.lessons import draw_lesson
+from milimo_shapes.rendering import Canvas, draw
+from milimo_shapes.scene import Scene
 from milimo_shapes.upsampler_training import SpatialUpsampler, TemporalUpsampler
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
 
 _CPU = torch.device("cpu")
 _WORDS = LessonKind(name="words", width=64, height=32, has_image=False)
+_WIDE = Canvas(width=256, height=128)
 _BESIDE = LessonKind(name="beside", width=64, height=32, has_image=True)
 
 
@@ -121,6 +124,11 @@ def test_the_image_transformer_learns_from_words_and_from_images(
         # Of a model that says nothing it is that of noise and latents together.
         assert 0.5 < float(loss.detach()) < 5.0 * SPREAD**2
         loss.backward()
+        steps = [component.loss_of_steps(model, kind, drawn, random, _CPU) for _ in range(4)]
+        found = [float(step.detach()) for step in steps]
+        assert min(found) > 0.1
+        assert max(found) < 20.0 * SPREAD**2
+        steps[0].backward()
     touched = {name for name, parameter in model.named_parameters() if parameter.grad is not None}
     assert touched == {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     component.save(model, tmp_path)
@@ -157,6 +165,31 @@ def test_an_image_beside_shows_the_object_or_what_was_before_it() -> None:
             assert set(kept) <= set(shown)
             assert wanted not in shown
             assert wanted.colour in caption
+
+
+def test_what_is_painted_anew_holds_the_object() -> None:
+    kind = LessonKind(name="wide", width=256, height=128, has_image=True)
+    random = np.random.default_rng(2)
+    lessons = [draw_lesson(random, aspect=2.0, has_image=index % 4 > 0) for index in range(120)]
+    parts = draw_part(lessons, kind, random)
+    kept = []
+    for lesson, part in zip(lessons, parts, strict=True):
+        if lesson.beside is None or lesson.told is None:
+            assert bool((part == 1.0).all())
+            continue
+        kept.append(float((part == 0.0).float().mean()))
+        masks = draw(Scene(things=lesson.wanted.things[:1], background=lesson.wanted.background), _WIDE).masks
+        tokens = torch.nn.functional.max_pool2d(torch.from_numpy(masks[0]).float()[None], 16)
+        assert bool((part >= tokens).all())
+    assert 0.05 < float(np.mean(kept)) < 0.5
+
+
+def test_lessons_of_two_objects_are_drawn_less(lessons: LessonCache) -> None:
+    random = np.random.default_rng(0)
+    drawn = [lesson for _ in range(40) for lesson in lessons.draw(_WORDS, 16, random).lessons]
+    whole = [lesson_of(3, _WORDS, number) for number in range(SHARD)]
+    shares = [np.mean([len(lesson.wanted.things) > 1 for lesson in each]) for each in (drawn, whole)]
+    assert 0.2 * shares[1] < shares[0] < 0.6 * shares[1]
 
 
 class _Cache:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from milimo_shapes.coupling import couple
+from milimo_shapes.coupling import couple, lie_there
 from milimo_shapes.lessons import draw_lesson
 from milimo_shapes.places import Choice, open_places
 from milimo_shapes.rendering import Canvas, draw
@@ -109,3 +109,15 @@ def test_noise_that_is_coupled_is_as_normal_as_before() -> None:
     noise = couple(torch.randn_like(added), added, choices, cell)
     assert float(noise.mean(dim=0).abs().max()) < 5.0 / 800**0.5
     assert float((noise.std(dim=0) - 1.0).abs().max()) < 5.0 / 1600**0.5
+
+
+def test_objects_that_lie_elsewhere_are_told_from_those_that_lie_as_they_do() -> None:
+    cell, size = 0.25, (4, 8)
+    places = [(0.5 * x + 0.25, 0.5 * y + 0.25) for x in range(4) for y in range(2)]
+    added = torch.stack([_latents([place], size=size, cell=cell) for place in places])
+    choices = [[Choice(own=place, possible=tuple(places), radius=0.2)] for place in places]
+    torch.manual_seed(0)
+    made = 0.5 * added + 0.1 * torch.randn_like(added)
+    assert lie_there(made, added, choices, cell).tolist() == [1.0] * 8
+    assert lie_there(made.roll(1, dims=0), added, choices, cell).tolist() == [0.0] * 8
+    assert lie_there(made.roll(1, dims=0), added, [[]] * 8, cell).tolist() == [1.0] * 8
