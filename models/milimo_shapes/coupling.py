@@ -46,23 +46,22 @@ def couple(noise: torch.Tensor, added: torch.Tensor, choices: Sequence[Sequence[
     return torch.stack(coupled)
 
 
-def lie_there(
-    made: torch.Tensor, added: torch.Tensor, choices: Sequence[Sequence[Choice]], cell: float
-) -> torch.Tensor:
-    """Whether, of each of the batch, what was made has its objects where they lie, rather than at another place.
+def move(made: torch.Tensor, added: torch.Tensor, choices: Sequence[Sequence[Choice]], cell: float) -> torch.Tensor:
+    """`added` with each object moved to the place that it could have where what was `made` is most like it.
 
-    `made` and `added` as `added` of `couple`. Shape [B], of ones and zeros.
+    `made` is what was made of objects so far, maybe only faint; other arguments as of `couple`. Latents of an object
+    that lies whole cells away are the same, but for a little at the edges.
     """
-    found = []
+    moved = []
     for each, whole, open_places in zip(made, added, choices, strict=True):
-        likeness = [_correlation(each, part) for part in _parts(whole, open_places, cell)] if open_places else []
-        found.append(
-            all(
-                bool(found_there[0, 0] >= torch.stack([found_there[shift] for shift in choice.shifts(cell)]).max())
-                for found_there, choice in zip(likeness, open_places, strict=True)
-            )
-        )
-    return torch.tensor(found, device=made.device).float()
+        result = whole
+        for part, choice in zip(_parts(whole, open_places, cell) if open_places else [], open_places, strict=True):
+            likeness = _correlation(each, part)
+            shift = max(choice.shifts(cell), key=lambda shift: float(likeness[shift]))
+            if shift != (0, 0):
+                result = result - part + torch.roll(part, shift, dims=(-2, -1))
+        moved.append(result)
+    return torch.stack(moved)
 
 
 def _correlation(noise: torch.Tensor, part: torch.Tensor) -> torch.Tensor:

@@ -19,7 +19,7 @@ from milimo_runtime.vision_ops import prepare_torchvision
 from torch import nn
 
 from milimo_shapes.autoencoder_training import HELD_OUT, contact_sheet, judged_right
-from milimo_shapes.coupling import couple, lie_there
+from milimo_shapes.coupling import couple, move
 from milimo_shapes.flow import add_noise, draw_levels, velocity, weight_of
 from milimo_shapes.image_autoencoder import SPREAD
 from milimo_shapes.image_prompts import embed_captions
@@ -59,9 +59,6 @@ _SCHEDULED: Final = 0.85
 _STEPPED: Final = 0.6
 _STEPPED_BATCHES: Final = {SQUARE: 5, WIDE: 3, LARGE: 1, SQUARE_BESIDE: 3, WIDE_BESIDE: 2}
 _REPAINTED: Final = 0.5
-# From that step on a picture shows where its objects lie. If that is another place, it is as good as the lesson's, and
-# nothing can be learned of it.
-_DECIDED: Final = 2
 
 
 def load_tokenizer() -> Any:
@@ -100,16 +97,6 @@ class _Prepared:
     choices: list[list[Choice]]
     cell: float
 
-    @property
-    def added(self) -> torch.Tensor:
-        """What the objects add."""
-        return self.clean - self.before
-
-    def loss(self, said: torch.Tensor, noisy: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
-        """The loss [B] of velocities that were said of noisy latents at these levels."""
-        error = (said - velocity(noisy, self.clean, levels)).square().mean(dim=(1, 2, 3))
-        return weight_of(levels, SPREAD) * error
-
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class ImageTransformer:
@@ -143,40 +130,56 @@ class ImageTransformer:
         visited = schedule(lessons.clean.shape[2] * lessons.clean.shape[3])
         levels = draw_levels(len(lessons.clean), visited, scheduled=_SCHEDULED, low=0.05, high=1.0).to(device)
         noisy = add_noise(lessons.clean, lessons.noise, levels)
-        return lessons.loss(
-            predict(model.transformer, noisy, levels, lessons.words, lessons.beside), noisy, levels
-        ).mean()
+        said = predict(model.transformer, noisy, levels, lessons.words, lessons.beside)
+        return loss_at(levels, said, noisy, lessons.clean).mean()
 
     def loss_of_steps(
         self, model: Any, kind: LessonKind, drawn: Lessons, random: np.random.Generator, device: torch.device
     ) -> torch.Tensor:
-        """The loss on these lessons along the steps of the service."""
-        lessons = self._prepare(model, kind, drawn, random, device)
-        repainted = draw_part(drawn.lessons, kind, random).to(device) if random.random() < _REPAINTED else None
+        """The loss on these lessons along the steps of the service.
+
+        The first step says where objects lie. At each further one they are learned where it puts them: another place
+        than the lesson's is as good.
+        """
+        part = draw_part(drawn.lessons, kind, random).to(device) if random.random() < _REPAINTED else None
+        lessons = self._prepare(model, kind, drawn, random, device, part)
         visited = (*schedule(lessons.clean.shape[2] * lessons.clean.shape[3]), 0.0)
-        noisy, losses = lessons.noise, []
+        noisy, clean, losses = lessons.noise, lessons.clean, []
         for index, (level, following) in enumerate(pairwise(visited)):
             levels = torch.full((len(noisy),), level, device=device)
             said = predict(model.transformer, noisy, levels, lessons.words, lessons.beside)
-            loss, said = lessons.loss(said, noisy, levels), said.detach()
-            if index >= _DECIDED:
-                made = noisy - level * said - lessons.before
-                loss = loss * lie_there(made, lessons.added, lessons.choices, lessons.cell)
+            if index > 0:
+                made = noisy - level * said.detach() - lessons.before
+                clean = lessons.before + move(made, lessons.clean - lessons.before, lessons.choices, lessons.cell)
+            loss = loss_at(levels, said, noisy, clean)
+            if index == 0 and part is not None:
+                # That a part stays as it is can only be seen after the first step.
+                loss = loss * part.flatten(1).amin(dim=1)
             losses.append(loss)
-            noisy = noisy + (following - level) * said
-            if repainted is not None:
+            noisy = noisy + (following - level) * said.detach()
+            if part is not None:
                 known = add_noise(lessons.before, lessons.noise, torch.full_like(levels, following))
-                noisy = torch.where(repainted > 0, noisy, known)
+                noisy = torch.where(part > 0, noisy, known)
         return torch.stack(losses).mean()
 
     def _prepare(
-        self, model: Any, kind: LessonKind, drawn: Lessons, random: np.random.Generator, device: torch.device
+        self,
+        model: Any,
+        kind: LessonKind,
+        drawn: Lessons,
+        random: np.random.Generator,
+        device: torch.device,
+        part: torch.Tensor | None = None,
     ) -> _Prepared:
         clean = drawn.wanted.to(device)
         beside = None if drawn.beside is None else drawn.beside.to(device)
         before = self._before(kind, drawn.lessons, beside, device)
         choices = [lesson.choices() for lesson in drawn.lessons]
         cell = SIDE_MULTIPLE / min(kind.width, kind.height)
+        if part is not None:
+            choices = [
+                [choice.within(each[0], cell) for choice in places] for each, places in zip(part, choices, strict=True)
+            ]
         captions = [lesson.caption(random) for lesson in drawn.lessons]
         return _Prepared(
             clean=clean,
@@ -232,6 +235,12 @@ class ImageTransformer:
     def save(self, model: Any, folder: Path) -> None:
         for name in ("transformer", "text_encoder"):
             getattr(model, name).save_pretrained(folder / name)
+
+
+def loss_at(levels: torch.Tensor, said: torch.Tensor, noisy: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+    """The loss [B] of velocities that were said of noisy latents at these levels, which shall become `clean`."""
+    error = (said - velocity(noisy, clean, levels)).square().mean(dim=(1, 2, 3))
+    return weight_of(levels, SPREAD) * error
 
 
 def draw_part(lessons: Sequence[Lesson], kind: LessonKind, random: np.random.Generator) -> torch.Tensor:

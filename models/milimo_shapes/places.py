@@ -16,6 +16,8 @@ from milimo_shapes.scene import RADIUS, Colour, Motion, Size, Thing
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    import torch
+
     from milimo_shapes.outlines import Shape
     from milimo_shapes.scene import Scene
 
@@ -37,6 +39,11 @@ class Choice:
     own: Place
     possible: tuple[Place, ...]
     radius: float
+
+    def within(self, part: torch.Tensor, cell: float) -> Choice:
+        """The choice of those places that lie where `part` [rows, columns], of cells that long, is not 0."""
+        kept = (place for place in self.possible if part[int(place[1] / cell), int(place[0] / cell)] > 0)
+        return replace(self, possible=tuple(dict.fromkeys((self.own, *kept))))
 
     def shifts(self, cell: float) -> list[tuple[int, int]]:
         """From its own place to those that lie whole cells away: rows and columns, (0, 0) among them."""

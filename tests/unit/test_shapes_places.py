@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from milimo_shapes.coupling import couple, lie_there
+from milimo_shapes.coupling import couple, move
 from milimo_shapes.lessons import draw_lesson
 from milimo_shapes.places import Choice, open_places
 from milimo_shapes.rendering import Canvas, draw
@@ -111,13 +111,23 @@ def test_noise_that_is_coupled_is_as_normal_as_before() -> None:
     assert float((noise.std(dim=0) - 1.0).abs().max()) < 5.0 / 1600**0.5
 
 
-def test_objects_that_lie_elsewhere_are_told_from_those_that_lie_as_they_do() -> None:
+def test_objects_move_to_where_they_were_made() -> None:
     cell, size = 0.25, (4, 8)
     places = [(0.5 * x + 0.25, 0.5 * y + 0.25) for x in range(4) for y in range(2)]
     added = torch.stack([_latents([place], size=size, cell=cell) for place in places])
     choices = [[Choice(own=place, possible=tuple(places), radius=0.2)] for place in places]
     torch.manual_seed(0)
-    made = 0.5 * added + 0.1 * torch.randn_like(added)
-    assert lie_there(made, added, choices, cell).tolist() == [1.0] * 8
-    assert lie_there(made.roll(1, dims=0), added, choices, cell).tolist() == [0.0] * 8
-    assert lie_there(made.roll(1, dims=0), added, [[]] * 8, cell).tolist() == [1.0] * 8
+    made = 0.3 * added.roll(1, dims=0) + 0.1 * torch.randn_like(added)
+    torch.testing.assert_close(move(made, added, choices, cell), added.roll(1, dims=0))
+    assert torch.equal(move(made, added, [[]] * 8, cell), added)
+    left = torch.zeros(*size)
+    left[:, :4] = 1.0
+    near = [[choice.within(left, cell)] for (choice,) in choices]
+    assert [len(choice.possible) for (choice,) in near] == [4] * 4 + [5] * 4
+    # It was made to the right, where it may not be.
+    found = move(made[:1], added[:1], near[:1], cell)
+    assert any(
+        torch.equal(found, added[:1].roll(2 * right, dims=3).roll(2 * down, dims=2))
+        for right in (0, 1)
+        for down in (0, 1)
+    )
