@@ -136,7 +136,7 @@ class VideoTransformer:
     upsampler: Any
     tokenizer: Any
     name: str = "video-transformer"
-    steps: int = 10000
+    steps: int = 14000
     learning_rate: float = 1e-3
     evaluate_every: int = 500
     _grounds: dict[tuple[str, Background], torch.Tensor] = field(default_factory=dict)
