@@ -8,7 +8,8 @@ as further tokens, are given clean, at timestep 0, as the pipelines give them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
@@ -20,7 +21,7 @@ from milimo_video.sigmas import DISTILLED, DISTILLED_STAGE_2
 from torch import nn
 
 from milimo_shapes.captions import caption_of
-from milimo_shapes.coupling import couple
+from milimo_shapes.coupling import couple, move
 from milimo_shapes.flow import TIMESTEPS, add_noise, draw_levels, velocity, weight_of
 from milimo_shapes.latent_cache import (
     CLIPS,
@@ -41,10 +42,9 @@ from milimo_shapes.prompts import embed_captions
 from milimo_shapes.video_autoencoder import SPATIAL_COMPRESSION, SPREAD
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-    from milimo_shapes.latent_cache import Clip
+    from milimo_shapes.places import Choice
     from milimo_shapes.scene import Background
 
 # Of clips: how often the first latents are given, and of steps: how often keyframes are.
@@ -56,6 +56,14 @@ _OVERLAP: Final = align_overlap(OVERLAP_FRAMES).slices
 _SCHEDULED: Final = 0.75
 # The first steps of stage 1 hardly change anything: they are learned less often than those in which it is decided.
 _STAGE_1: Final = (*DISTILLED, *2 * DISTILLED[4:])
+# How often all steps of stage 1 are learned, of so many times fewer clips, each from what the step before it made; of
+# how many of the steps in one go; and from which on objects are learned where they were put.
+_STEPPED: Final = 0.5
+_FEWER: Final = 3
+_LEARNED_STEPS: Final = 3
+_DECIDED: Final = 2
+# Of latents at half size, in shorter sides of the canvas.
+_CELL: Final = SPATIAL_COMPRESSION / (HEIGHT // 2)
 # Parts of names: of what is heard or seen, and of the bias that `prompts` needs to be none.
 _FROZEN: Final = (
     "audio",
@@ -125,6 +133,61 @@ class VideoModel(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class _Seen:
+    """Clips as the transformer sees them. Latents and noise are [B, C, F, h, w], tokens [B, F · h · w, C]."""
+
+    clean: torch.Tensor
+    half: torch.Tensor
+    ground: torch.Tensor  # without objects, where `choices` has any
+    choices: list[list[Choice]]
+    noise: torch.Tensor
+    is_given: torch.Tensor  # [B, F · h · w] of ones and zeros: tokens that are given clean
+    keyframes: torch.Tensor | None  # further tokens, given clean
+    coords: torch.Tensor
+    words: tuple[torch.Tensor, torch.Tensor]
+
+    def say(self, transformer: Any, noisy: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
+        """The velocities of noisy latents, as tokens."""
+        count, _, frames, height, width = noisy.shape
+        tokens = torch.where(self.is_given[..., None] > 0, _tokens(self.clean), _tokens(noisy))
+        clear = self.is_given
+        if self.keyframes is not None:
+            tokens = torch.cat([tokens, self.keyframes], dim=1)
+            clear = torch.cat([clear, clear.new_ones(count, self.keyframes.shape[1])], dim=1)
+        # One timestep for all is the same and takes less time.
+        timestep = levels[:, None] * (1.0 - clear) if clear.any() else levels[:, None]
+        embeddings, weight = self.words
+        said, _ = transformer(
+            hidden_states=tokens,
+            audio_hidden_states=tokens.new_zeros(count, 1, transformer.config.audio_in_channels),
+            encoder_hidden_states=embeddings,
+            audio_encoder_hidden_states=embeddings,
+            timestep=TIMESTEPS * timestep,
+            audio_timestep=TIMESTEPS * levels,
+            sigma=TIMESTEPS * levels,
+            encoder_attention_mask=weight,
+            audio_encoder_attention_mask=weight,
+            num_frames=frames,
+            height=height,
+            width=width,
+            fps=FPS,
+            audio_num_frames=1,
+            video_coords=self.coords,
+            isolate_modalities=True,
+            return_dict=False,
+        )
+        velocities: torch.Tensor = said[:, : self.is_given.shape[1]]
+        return velocities
+
+    def loss(self, said: torch.Tensor, noisy: torch.Tensor, levels: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
+        """The loss of velocities that were said of noisy latents at these levels, which shall become `clean`."""
+        error = (said - _tokens(velocity(noisy, clean, levels))).square().mean(dim=-1)
+        error = error * weight_of(levels, SPREAD)[:, None]
+        is_open = 1.0 - self.is_given
+        return (error * is_open).sum() / is_open.sum().clamp(min=1.0)
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class VideoTransformer:
     """Trains transformer, connectors and text encoder on the latents in `cache`, and what `upsampler` makes of them.
 
@@ -146,7 +209,9 @@ class VideoTransformer:
 
     def losses(self, model: Any, seed: int, step: int, device: torch.device) -> dict[str, torch.Tensor]:
         random = np.random.default_rng((seed, step))
-        return self.loss_of(model, draw_by_phase(_PHASES, step / self.steps, random), random, device)
+        turn = draw_by_phase(_PHASES, step / self.steps, random)
+        is_stepped = turn.size == "half" and random.random() < _STEPPED
+        return (self.loss_of_steps if is_stepped else self.loss_of)(model, turn, random, device)
 
     def evaluate(self, model: Any, device: torch.device, pictures: Path) -> dict[str, float]:
         """The losses on clips of each kind that are always the same, as is the noise.
@@ -168,6 +233,51 @@ class VideoTransformer:
         self, model: Any, turn: Turn, random: np.random.Generator, device: torch.device
     ) -> dict[str, torch.Tensor]:
         """The loss on clips of the cache that `random` draws, at noise levels that torch's generator draws."""
+        seen = self._prepare(model, turn, random, device)
+        count, is_full = len(seen.clean), turn.size == "full"
+        levels = draw_levels(
+            count,
+            DISTILLED_STAGE_2 if is_full else _STAGE_1,
+            scheduled=_SCHEDULED,
+            low=0.05,
+            high=0.95 if is_full else 1.0,
+        ).to(device)
+        start = seen.clean
+        if is_full:
+            if random.random() < _ENLARGED:
+                start = self._enlarge(seen.half, device)
+            start = start + _FURTHER_ERROR * torch.randn_like(start) * torch.rand(count, 1, 1, 1, 1, device=device)
+        noisy = add_noise(start, seen.noise, levels)
+        loss = seen.loss(seen.say(model.transformer, noisy, levels), noisy, levels, seen.clean)
+        return columns(map(str, _PHASES[-1][1]), str(turn), loss)
+
+    def loss_of_steps(
+        self, model: Any, turn: Turn, random: np.random.Generator, device: torch.device
+    ) -> dict[str, torch.Tensor]:
+        """The loss on fewer clips at half size, along the steps of stage 1: each from what the steps before it made.
+
+        The first steps say where objects lie. After that they are learned where they were put: another place than the
+        clip's is as good.
+        """
+        fewer = replace(turn, count=max(1, turn.count // _FEWER))
+        seen = self._prepare(model, fewer, random, device)
+        noisy, clean, losses = seen.noise, seen.clean, []
+        learned = random.choice(len(DISTILLED), _LEARNED_STEPS, replace=False)
+        for index, (level, following) in enumerate(pairwise((*DISTILLED, 0.0))):
+            levels = torch.full((len(noisy),), level, device=device)
+            with torch.set_grad_enabled(index in learned):
+                said = seen.say(model.transformer, noisy, levels)
+            speed = said.detach().transpose(1, 2).reshape(noisy.shape)
+            if index >= _DECIDED:
+                made = noisy - level * speed - seen.ground
+                clean = seen.ground + move(made, seen.clean - seen.ground, seen.choices, _CELL)
+            if index in learned:
+                losses.append(seen.loss(said, noisy, levels, clean))
+            noisy = noisy + (following - level) * speed
+        return columns(map(str, _PHASES[-1][1]), str(turn), torch.stack(losses).mean())
+
+    def _prepare(self, model: Any, turn: Turn, random: np.random.Generator, device: torch.device) -> _Seen:
+        """Clips of the cache that `random` draws, with words, what is given of them, and noise."""
         size, is_full = turn.size, turn.size == "full"
         shard = self.cache.draw(turn.kind, size, turn.count, random)
         moving = turn.kind.frames > 1
@@ -181,72 +291,40 @@ class VideoTransformer:
         coords = model.transformer.rope.prepare_video_coords(count, total, height, width, device, fps=FPS)
         coords = coords[:, :, window.place * area : (window.place + frames) * area]
 
-        levels = draw_levels(
-            count,
-            DISTILLED_STAGE_2 if is_full else _STAGE_1,
-            scheduled=_SCHEDULED,
-            low=0.05,
-            high=0.95 if is_full else 1.0,
-        ).to(device)
-        start = clean
-        if is_full:
-            if random.random() < _ENLARGED:
-                start = self._enlarge(shard.latents["half"][:, :, window.begin : window.begin + frames], device)
-            start = start + _FURTHER_ERROR * torch.randn_like(clean) * torch.rand(count, 1, 1, 1, 1, device=device)
-        seen = window.keyframes() if moving and random.random() < _KEYFRAMED else []
-        noise = torch.randn_like(clean)
-        if turn.kind.is_posed and not is_full and not seen:
-            noise = self._couple(noise, clean, turn.kind, shard.clips, window)
-        noisy = add_noise(start, noise, levels)
-        wanted = _tokens(velocity(noisy, clean, levels))
-        given = torch.tensor(window.given, device=device)[:, None] * area
-        clear = (torch.arange(frames * area, device=device)[None] < given).float()
-        tokens = torch.where(clear[..., None] > 0, _tokens(clean), _tokens(noisy))
-        open_tokens = 1.0 - clear
-        if seen:
-            for place in random.permutation(seen)[: random.integers(1, 3)]:
-                keyframe = shard.keyframes[size][:, :, place : place + 1].to(device)
-                tokens = torch.cat([tokens, _tokens(keyframe)], dim=1)
-                clear = torch.cat([clear, torch.ones(count, area, device=device)], dim=1)
-                coords = torch.cat([coords, _keyframe_coords(coords, area, KEYFRAMES[place])], dim=2)
-        # One timestep for all is the same and takes less time.
-        timestep = levels[:, None] * (1.0 - clear) if clear.any() else levels[:, None]
-
-        said, _ = model.transformer(
-            hidden_states=tokens,
-            audio_hidden_states=torch.zeros(count, 1, model.transformer.config.audio_in_channels, device=device),
-            encoder_hidden_states=embeddings,
-            audio_encoder_hidden_states=embeddings,
-            timestep=TIMESTEPS * timestep,
-            audio_timestep=TIMESTEPS * levels,
-            sigma=TIMESTEPS * levels,
-            encoder_attention_mask=weight,
-            audio_encoder_attention_mask=weight,
-            num_frames=frames,
-            height=height,
-            width=width,
-            fps=FPS,
-            audio_num_frames=1,
-            video_coords=coords,
-            isolate_modalities=True,
-            return_dict=False,
-        )
-        error = (said[:, : wanted.shape[1]] - wanted).square().mean(dim=-1)
-        error = error * weight_of(levels, SPREAD)[:, None]
-        loss = (error * open_tokens).sum() / open_tokens.sum().clamp(min=1.0)
-        return columns(map(str, _PHASES[-1][1]), str(turn), loss)
-
-    def _couple(
-        self, noise: torch.Tensor, clean: torch.Tensor, kind: Kind, clips: Sequence[Clip], window: Window
-    ) -> torch.Tensor:
-        """The noise as `coupling` shifts it, for clips of which nothing but words says where objects lie."""
-        choices = [
-            [] if given else open_places(clip.scene, aspect=WIDTH / HEIGHT, told=len(clip.scene.things))
-            for clip, given in zip(clips, window.given, strict=True)
+        keyframes = []
+        for place in self._keyframes(window, random) if moving else []:
+            keyframes.append(_tokens(shard.keyframes[size][:, :, place : place + 1].to(device)))
+            coords = torch.cat([coords, _keyframe_coords(coords, area, KEYFRAMES[place])], dim=2)
+        # Nothing but words says where objects lie, unless something is given.
+        choices: list[list[Choice]] = [
+            open_places(clip.scene, aspect=WIDTH / HEIGHT, told=len(clip.scene.things))
+            if turn.kind.is_posed and not (is_full or given or keyframes)
+            else []
+            for clip, given in zip(shard.clips, window.given, strict=True)
         ]
-        grounds = torch.stack([self._ground(clip.scene.background, kind, clean.device) for clip in clips])
-        added = clean - grounds[:, :, window.begin : window.begin + window.frames]
-        return couple(noise, added, choices, SPATIAL_COMPRESSION / (HEIGHT // 2))
+        ground = clean
+        noise = torch.randn_like(clean)
+        if any(choices):
+            grounds = [self._ground(clip.scene.background, turn.kind, device) for clip in shard.clips]
+            ground = torch.stack(grounds)[:, :, window.begin : window.begin + frames]
+            noise = couple(noise, clean - ground, choices, _CELL)
+        given = torch.tensor(window.given, device=device)[:, None] * area
+        return _Seen(
+            clean=clean,
+            half=shard.latents["half"][:, :, window.begin : window.begin + frames],
+            ground=ground,
+            choices=choices,
+            noise=noise,
+            is_given=(torch.arange(frames * area, device=device)[None] < given).float(),
+            keyframes=torch.cat(keyframes, dim=1) if keyframes else None,
+            coords=coords,
+            words=(embeddings, weight),
+        )
+
+    def _keyframes(self, window: Window, random: np.random.Generator) -> list[int]:
+        """Which keyframes are given: at times one or two of those in the window."""
+        possible = window.keyframes() if random.random() < _KEYFRAMED else []
+        return [int(place) for place in random.permutation(possible)[: random.integers(1, 3)]] if possible else []
 
     @torch.no_grad()
     def _ground(self, background: Background, kind: Kind, device: torch.device) -> torch.Tensor:

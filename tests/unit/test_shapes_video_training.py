@@ -24,6 +24,7 @@ from milimo_shapes.video_training import (
     draw_window,
     load_tokenizer,
 )
+from milimo_video.sigmas import DISTILLED
 from safetensors.torch import load_file
 
 if TYPE_CHECKING:
@@ -128,6 +129,20 @@ def test_every_turn_is_learned_from(
     assert calls[0]["hidden_states"].shape[1] in {(frames + keyframes) * area for keyframes in range(3)}
     levels = calls[0]["sigma"] / 1000
     assert bool(((levels > 0) & (levels <= 1)).all())
+
+
+@pytest.mark.parametrize("turn", [PICTURES, BEGINNINGS, CONTINUED], ids=str)
+def test_stage_1_learns_along_its_steps(model: Any, tokenizer: Any, calls: list[dict[str, Any]], turn: Turn) -> None:
+    cache: Any = _Cache(turn.kind)
+    component = VideoTransformer(cache=cache, autoencoder=_Autoencoder(), upsampler=_upsampler, tokenizer=tokenizer)
+    torch.manual_seed(1)
+    loss = component.loss_of_steps(model, replace(turn, count=6), np.random.default_rng(1), _CPU)["loss"]
+    assert float(loss.detach()) > 0.05
+    loss.backward()
+    assert [len(call["sigma"]) for call in calls] == [2] * len(DISTILLED)
+    np.testing.assert_allclose([float(call["sigma"][0]) / 1000 for call in calls], DISTILLED, rtol=1e-6)
+    # What the steps made is what the next one sees, without a gradient through it.
+    assert not any(call["hidden_states"].requires_grad for call in calls)
 
 
 def test_stage_2_learns_from_enlarged_latents(model: Any, tokenizer: Any, calls: list[dict[str, Any]]) -> None:
