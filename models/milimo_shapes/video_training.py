@@ -1,6 +1,6 @@
 """How the video transformer learns, with connectors and text encoder: flow matching on cached latents.
 
-Single pictures first, of which many fit into a step, then the beginnings of clips, then whole clips at half size and
+Single pictures first, of which many fit into a step, then a few frames of clips, then whole clips at half size and
 pieces of clips at full size. There it learns stage 2: to refine what comes from half size through enlarged latents,
 from the level at which the pipelines add noise to them. With some probability the first latents, or keyframes appended
 as further tokens, are given clean, at timestep 0, as the pipelines give them.
@@ -95,15 +95,15 @@ class Turn:
 # They take about the same time.
 PICTURES: Final = Turn(kind=STILLS, size="half", count=36, frames=1)
 LARGE_PICTURES: Final = Turn(kind=STILLS, size="full", count=9, frames=1)
-BEGINNINGS: Final = Turn(kind=CLIPS, size="half", count=7, frames=6)
+SCATTERED: Final = Turn(kind=CLIPS, size="half", count=7, frames=6)
 WHOLE_CLIPS: Final = Turn(kind=CLIPS, size="half", count=3, frames=16)
 CONTINUED: Final = Turn(kind=LATER, size="half", count=3, frames=16)
 PIECES: Final = Turn(kind=PAIRS, size="full", count=2, frames=5)
 # Until which part of the steps, and how often each is learned from.
 _PHASES: Final = (
     (0.15, {PICTURES: 0.7, LARGE_PICTURES: 0.3}),
-    (0.40, {PICTURES: 0.1, LARGE_PICTURES: 0.1, BEGINNINGS: 0.55, WHOLE_CLIPS: 0.1, CONTINUED: 0.05, PIECES: 0.1}),
-    (1.00, {PICTURES: 0.05, LARGE_PICTURES: 0.08, BEGINNINGS: 0.25, WHOLE_CLIPS: 0.32, CONTINUED: 0.12, PIECES: 0.18}),
+    (0.40, {PICTURES: 0.1, LARGE_PICTURES: 0.1, SCATTERED: 0.55, WHOLE_CLIPS: 0.1, CONTINUED: 0.05, PIECES: 0.1}),
+    (1.00, {PICTURES: 0.05, LARGE_PICTURES: 0.08, SCATTERED: 0.35, WHOLE_CLIPS: 0.22, CONTINUED: 0.12, PIECES: 0.18}),
 )
 
 
@@ -286,10 +286,10 @@ class VideoTransformer:
         whole = shard.latents[size]
         count, _, total, height, width = whole.shape
         window = draw_window(turn, count, total, random)
-        frames, area = window.frames, height * width
-        clean = whole[:, :, window.begin : window.begin + frames].to(device)
+        frames, area = list(window.frames), height * width
+        clean = whole[:, :, frames].to(device)
         coords = model.transformer.rope.prepare_video_coords(count, total, height, width, device, fps=FPS)
-        coords = coords[:, :, window.place * area : (window.place + frames) * area]
+        coords = coords.unflatten(2, (total, area))[:, :, [frame - window.earlier for frame in frames]].flatten(2, 3)
 
         keyframes = []
         for place in self._keyframes(window, random) if moving else []:
@@ -306,16 +306,16 @@ class VideoTransformer:
         noise = torch.randn_like(clean)
         if any(choices):
             grounds = [self._ground(clip.scene.background, turn.kind, device) for clip in shard.clips]
-            ground = torch.stack(grounds)[:, :, window.begin : window.begin + frames]
+            ground = torch.stack(grounds)[:, :, frames]
             noise = couple(noise, clean - ground, choices, _CELL)
         given = torch.tensor(window.given, device=device)[:, None] * area
         return _Seen(
             clean=clean,
-            half=shard.latents["half"][:, :, window.begin : window.begin + frames],
+            half=shard.latents["half"][:, :, frames],
             ground=ground,
             choices=choices,
             noise=noise,
-            is_given=(torch.arange(frames * area, device=device)[None] < given).float(),
+            is_given=(torch.arange(len(frames) * area, device=device)[None] < given).float(),
             keyframes=torch.cat(keyframes, dim=1) if keyframes else None,
             coords=coords,
             words=(embeddings, weight),
@@ -344,47 +344,47 @@ class VideoTransformer:
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """Latent frames `begin` … `begin` + `frames` − 1 of clips, that stand from latent `place` on.
+    """Which latent frames of clips are seen, and how much earlier they stand than in the clip.
 
     The first are given: so many of each clip.
     """
 
-    begin: int
-    frames: int
-    place: int
+    frames: tuple[int, ...]
     given: tuple[int, ...]
+    earlier: int = 0
 
     def keyframes(self) -> list[int]:
         """Which of `KEYFRAMES` lie in it; none where it does not stand where it is in the clip."""
-        if self.place != self.begin:
+        if self.earlier:
             return []
-        last = TEMPORAL_COMPRESSION * (self.place + self.frames - 1)
-        first = TEMPORAL_COMPRESSION * (self.place - 1)
+        first, last = TEMPORAL_COMPRESSION * (self.frames[0] - 1), TEMPORAL_COMPRESSION * self.frames[-1]
         return [index for index, frame in enumerate(KEYFRAMES) if first < frame <= last]
 
 
 def draw_window(turn: Turn, count: int, total: int, random: np.random.Generator) -> Window:
     """What a step sees of `count` clips of `total` latent frames.
 
-    At half size, where movement is made, that is their beginning, or what a chunk sees that goes on from the latents of
-    the one before it. At full size it may be a piece from the middle.
+    At half size, where movement is made, that is the whole clip, or the first and a few others of it, or what a chunk
+    sees that goes on from the latents of the one before it. At full size it is a piece.
     """
-    is_full = turn.size == "full"
+    is_full, length = turn.size == "full", min(turn.frames, total)
     if turn.kind.frames > 1 and random.random() < _CHAINED:
         begin = int(random.integers(1, total // 2 + 1))
-        return Window(begin=begin, frames=min(turn.frames, total - begin), place=0, given=(_OVERLAP,) * count)
-    frames = min(turn.frames, total)
+        seen = range(begin, min(begin + length, total))
+        return Window(frames=tuple(seen), given=(_OVERLAP,) * count, earlier=begin)
     if is_full and turn.kind.frames > 1 and random.random() < 0.5:
-        begin = int(random.integers(total - frames + 1))
-        return Window(begin=begin, frames=frames, place=begin, given=(0,) * count)
+        begin = int(random.integers(total - length + 1))
+        return Window(frames=tuple(range(begin, begin + length)), given=(0,) * count)
+    is_scattered = not is_full and length < total
+    others = random.choice(np.arange(1, total), length - 1, replace=False) if is_scattered else np.arange(1, length)
 
     def given() -> int:
         is_continued = not (turn.kind.is_posed or is_full)
         if turn.kind.frames > 1 and (random.random() < _PREFIXED or is_continued):
-            return _OVERLAP if random.random() < 0.4 else 1
+            return _OVERLAP if not is_scattered and random.random() < 0.4 else 1
         return 0
 
-    return Window(begin=0, frames=frames, place=0, given=tuple(given() for _ in range(count)))
+    return Window(frames=(0, *sorted(others.tolist())), given=tuple(given() for _ in range(count)))
 
 
 def _tokens(latents: torch.Tensor) -> torch.Tensor:

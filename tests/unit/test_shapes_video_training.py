@@ -12,11 +12,11 @@ import torch
 import torch.nn.functional as nnf
 from milimo_shapes.latent_cache import KEYFRAMES, STILLS, Kind, Shard, clip_of
 from milimo_shapes.video_training import (
-    BEGINNINGS,
     CONTINUED,
     LARGE_PICTURES,
     PICTURES,
     PIECES,
+    SCATTERED,
     WHOLE_CLIPS,
     Turn,
     VideoTransformer,
@@ -118,7 +118,7 @@ def test_gradients_reach_what_learns_and_nothing_else(model: Any, tokenizer: Any
 
 @pytest.mark.parametrize(
     ("turn", "frames", "area"),
-    [(LARGE_PICTURES, 1, 128), (BEGINNINGS, 6, 32), (WHOLE_CLIPS, 10, 32), (CONTINUED, 10, 32), (PIECES, 5, 128)],
+    [(LARGE_PICTURES, 1, 128), (SCATTERED, 6, 32), (WHOLE_CLIPS, 10, 32), (CONTINUED, 10, 32), (PIECES, 5, 128)],
     ids=str,
 )
 def test_every_turn_is_learned_from(
@@ -131,7 +131,7 @@ def test_every_turn_is_learned_from(
     assert bool(((levels > 0) & (levels <= 1)).all())
 
 
-@pytest.mark.parametrize("turn", [PICTURES, BEGINNINGS, CONTINUED], ids=str)
+@pytest.mark.parametrize("turn", [PICTURES, SCATTERED, CONTINUED], ids=str)
 def test_stage_1_learns_along_its_steps(model: Any, tokenizer: Any, calls: list[dict[str, Any]], turn: Turn) -> None:
     cache: Any = _Cache(turn.kind)
     component = VideoTransformer(cache=cache, autoencoder=_Autoencoder(), upsampler=_upsampler, tokenizer=tokenizer)
@@ -176,28 +176,38 @@ def test_what_begins_anywhere_is_only_ever_continued(model: Any, tokenizer: Any,
 
 
 def test_what_is_seen_of_clips() -> None:
-    for turn in (BEGINNINGS, WHOLE_CLIPS, CONTINUED, PIECES):
+    for turn in (SCATTERED, WHOLE_CLIPS, CONTINUED, PIECES):
         windows = [draw_window(turn, 4, 16, np.random.default_rng(seed)) for seed in range(200)]
         for window in windows:
-            assert window.begin + window.frames <= 16
-            assert max(window.given) < window.frames
-        chained = [window for window in windows if window.place != window.begin]
+            assert len(window.frames) <= turn.frames
+            assert tuple(sorted(set(window.frames))) == window.frames
+            assert max(window.frames) < 16
+            assert max(window.given) < len(window.frames)
+            # What is given goes on without a gap.
+            assert window.frames[: max(window.given)] == tuple(
+                range(window.earlier, window.earlier + max(window.given))
+            )
+        chained = [window for window in windows if window.earlier]
         assert 5 < len(chained) < 40
         assert {window.given for window in chained} == {(4, 4, 4, 4)}
+        assert {window.frames[0] - window.earlier for window in chained} == {0}
         assert not any(window.keyframes() for window in chained)
-        middles = [window for window in windows if window.place > 0]
-        assert {window.place for window in middles} == (set(range(1, 12)) if turn is PIECES else set())
+        others = [window for window in windows if not window.earlier]
+        assert {window.frames[0] for window in others} == (set(range(12)) if turn is PIECES else {0})
+        seen = {frame for window in others for frame in window.frames}
+        assert seen == set(range(16))
         nothing_given = sum(window.given[0] == 0 for window in windows)
         assert nothing_given == 0 if turn is CONTINUED else 100 < nothing_given < 180
 
 
 def test_keyframes_lie_in_what_is_seen() -> None:
-    def seen(place: int, frames: int) -> list[int]:
-        window = Window(begin=place, frames=frames, place=place, given=())
+    def seen(*frames: int, earlier: int = 0) -> list[int]:
+        window = Window(frames=frames, given=(), earlier=earlier)
         return [KEYFRAMES[index] for index in window.keyframes()]
 
-    assert seen(0, 16) == [0, 40, 80, 120]
-    assert (seen(0, 5), seen(0, 6), seen(5, 5), seen(6, 5), seen(11, 5)) == ([0], [0, 40], [40], [80], [120])
+    assert seen(*range(16)) == [0, 40, 80, 120]
+    assert (seen(0, 4), seen(0, 5), seen(5, 9), seen(6, 10), seen(11, 15)) == ([0], [0, 40], [40], [80], [120])
+    assert seen(2, 10, earlier=2) == []
 
 
 def test_keyframes_are_further_tokens_at_their_time(model: Any, tokenizer: Any, calls: list[dict[str, Any]]) -> None:
