@@ -101,9 +101,9 @@ CONTINUED: Final = Turn(kind=LATER, size="half", count=3, frames=16)
 PIECES: Final = Turn(kind=PAIRS, size="full", count=2, frames=5)
 # Until which part of the steps, and how often each is learned from.
 _PHASES: Final = (
-    (0.15, {PICTURES: 0.7, LARGE_PICTURES: 0.3}),
-    (0.40, {PICTURES: 0.1, LARGE_PICTURES: 0.1, SCATTERED: 0.55, WHOLE_CLIPS: 0.1, CONTINUED: 0.05, PIECES: 0.1}),
-    (1.00, {PICTURES: 0.05, LARGE_PICTURES: 0.08, SCATTERED: 0.35, WHOLE_CLIPS: 0.22, CONTINUED: 0.12, PIECES: 0.18}),
+    (0.30, {PICTURES: 0.7, LARGE_PICTURES: 0.3}),
+    (0.85, {PICTURES: 0.3, LARGE_PICTURES: 0.06, SCATTERED: 0.38, WHOLE_CLIPS: 0.08, CONTINUED: 0.08, PIECES: 0.1}),
+    (1.00, {PICTURES: 0.1, LARGE_PICTURES: 0.06, SCATTERED: 0.25, WHOLE_CLIPS: 0.29, CONTINUED: 0.15, PIECES: 0.15}),
 )
 
 
@@ -199,7 +199,7 @@ class VideoTransformer:
     upsampler: Any
     tokenizer: Any
     name: str = "video-transformer"
-    steps: int = 14000
+    steps: int = 15000
     learning_rate: float = 1e-3
     evaluate_every: int = 500
     _grounds: dict[tuple[str, Background], torch.Tensor] = field(default_factory=dict)
