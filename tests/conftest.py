@@ -12,7 +12,7 @@ import sys
 import tempfile
 import uuid
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -21,6 +21,7 @@ from milimo_runtime.database import Database, now
 from milimo_runtime.job_store import JobStore
 from milimo_runtime.schema import ProjectRow
 from sqlalchemy import Engine, create_engine, event, make_url, text
+from xdist.scheduler import LoadScopeScheduling
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator, Mapping
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 30.0
 
+HERE = PurePosixPath("tests")
 # Folders whose tests share something that takes long to make (a mesh, loaded models): they run in one process, those of
 # every other file together too.
 TOGETHER = ("acceptance", "integration/image_engine", "integration/video_engine")
@@ -35,14 +37,19 @@ TOGETHER = ("acceptance", "integration/image_engine", "integration/video_engine"
 ALONE = ("acceptance/test_demo.py", "acceptance/test_readme.py")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Tells the parallel run which tests belong to one process."""
-    here = Path(__file__).parent
-    for item in items:
-        path = item.path.relative_to(here)
-        folders = () if path.as_posix() in ALONE else TOGETHER
-        group = next((folder for folder in folders if path.is_relative_to(folder)), str(path))
-        item.add_marker(pytest.mark.xdist_group(group))
+class _Scheduling(LoadScopeScheduling):
+    """Gives tests to processes by the folder or the file that they share."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = PurePosixPath(nodeid.split("::")[0])
+        folders = (HERE / folder for folder in TOGETHER)
+        alone = path in {HERE / file for file in ALONE}
+        return str(path if alone else next((folder for folder in folders if path.is_relative_to(folder)), path))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling:
+    """Used by a parallel run."""
+    return _Scheduling(config, log)
 
 
 # --- databases -------------------------------------------------------------------------------------------------------
