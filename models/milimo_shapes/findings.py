@@ -39,16 +39,16 @@ _TAIL: Final = """
 | component | steps | minutes of one core |
 | --- | --- | --- |
 | video autoencoder: pictures, then clips of 9 and 17 frames | 4,500 | 72 |
-| latents of 6,144 pictures, 2,048 clips, 384 clips at all sizes | | 32 |
+| latents of 4,096 pictures, 2,560 clips, 384 clips at all sizes | | 30 |
 | spatial upsampler, temporal upsampler | 2,500, 2,000 | 8 |
-| video transformer, connectors, Gemma | 11,000 | 150 |
+| video transformer, connectors, Gemma | 15,000 | 250 |
 | image autoencoder | 4,000 | 47 |
-| latents of 25,600 pictures and the images beside them | | 10 |
-| image transformer, Qwen3 | 12,000 | 160 |
+| latents of 16,896 pictures and 6,144 images beside them | | 12 |
+| image transformer, Qwen3 | 18,000 | 280 |
 
 The video model and the image model are trained side by side, with a thread each: two threads on one of them are half as
 fast again, not twice. Transformers learn by flow matching, mostly at the noise levels that the distilled schedules
-visit; their text encoders learn with them. A run goes on where it was stopped, and its `curve.csv` and `held_out.csv`
+visit and along their steps, from noise that is coupled with where objects lie; their text encoders learn with them. A run goes on where it was stopped, and its `curve.csv` and `held_out.csv`
 tell how it went. Audio parts are silent by construction.
 """
 
