@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 TINY: Final = "tiny"
 SHAPES: Final = shipped.FAMILY
 # What a mesh needs at least.
-PURPOSES: Final = frozenset({"video", "image", "segmentation"})
+_PURPOSES: Final = frozenset({"video", "image", "segmentation"})
 
 
 class InstallFailed(RuntimeError):
@@ -34,7 +34,7 @@ class SmallFamily:
 
 def _has_every_purpose(models_dir: Path) -> bool:
     models = Registry(models_dir, TINY).models()
-    return {model.manifest.purpose for model in models if model.is_complete} >= PURPOSES
+    return {model.manifest.purpose for model in models if model.is_complete} >= _PURPOSES
 
 
 FAMILIES: Final[Mapping[str, SmallFamily]] = {

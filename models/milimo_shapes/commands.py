@@ -8,7 +8,7 @@ from milimo_shapes.autoencoder_training import VideoAutoencoder
 from milimo_shapes.family import write_family
 from milimo_shapes.image_autoencoder import ImageAutoencoder, build_image_autoencoder
 from milimo_shapes.judge_error import HARMS, clip_error, picture_error
-from milimo_shapes.latent_cache import CLIPS, KINDS, LATER, PAIRS, STILLS, LatentCache, write_cache
+from milimo_shapes.latent_cache import CLIPS, LATER, PAIRS, STILLS, LatentCache, write_cache
 from milimo_shapes.lesson_cache import LessonCache, write_lessons
 from milimo_shapes.shipped import FAMILY, IMAGE, VIDEO, install
 from milimo_shapes.still_convolution import speed_up_stills
@@ -31,7 +31,7 @@ COMPONENTS: Final = {
     IMAGE: ("image-autoencoder", "image-transformer"),
 }
 # How many clips of each kind a cache has.
-_CACHED: Final = {STILLS.name: 4096, CLIPS.name: 1536, LATER.name: 1024, PAIRS.name: 384}
+_CACHED: Final = {STILLS: 4096, CLIPS: 1536, LATER: 1024, PAIRS: 384}
 _LATENTS: Final = "latents"
 _LESSONS: Final = "lessons"
 
@@ -86,17 +86,17 @@ def run_measuring(arguments: Namespace, device: torch.device) -> Iterator[str]:
 
 def _fill_cache(arguments: Namespace, device: torch.device) -> Iterator[str]:
     autoencoder = _video_autoencoder(arguments.runs, device)
-    for name, clips in _CACHED.items():
+    for kind, clips in _CACHED.items():
         there = write_cache(
             arguments.runs / _LATENTS,
             autoencoder,
-            KINDS[name],
+            kind,
             seed=arguments.seed,
             clips=arguments.clips or clips,
             seconds=60 * arguments.minutes,
             device=device,
         )
-        yield f"{name}: {there} clips are in {arguments.runs / _LATENTS}"
+        yield f"{kind.name}: {there} clips are in {arguments.runs / _LATENTS}"
 
 
 def _fill_lessons(arguments: Namespace, device: torch.device) -> Iterator[str]:

@@ -48,8 +48,9 @@ _TAIL: Final = """
 
 The video model and the image model are trained side by side, with a thread each: two threads on one of them are half as
 fast again, not twice. Transformers learn by flow matching, mostly at the noise levels that the distilled schedules
-visit and along their steps, from noise that is coupled with where objects lie; their text encoders learn with them. A run goes on where it was stopped, and its `curve.csv` and `held_out.csv`
-tell how it went. Audio parts are silent by construction.
+visit and along their steps, from noise that is coupled with where objects lie; their text encoders learn with them. A
+run goes on where it was stopped, and its `curve.csv` and `held_out.csv` tell how it went. Audio parts are silent by
+construction.
 """
 
 

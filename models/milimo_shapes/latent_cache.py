@@ -58,7 +58,7 @@ STILLS: Final = Kind(name="stills", stream=3, frames=1, has_full=True, is_posed=
 CLIPS: Final = Kind(name="clips", stream=4, frames=FRAMES, has_full=False, is_posed=True)
 LATER: Final = Kind(name="later", stream=0, frames=FRAMES, has_full=False, is_posed=False)
 PAIRS: Final = Kind(name="pairs", stream=1, frames=FRAMES, has_full=True, is_posed=False)
-KINDS: Final = {kind.name: kind for kind in (STILLS, CLIPS, LATER, PAIRS)}
+KINDS: Final = (STILLS, CLIPS, LATER, PAIRS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +121,7 @@ class LatentCache:
         """Raises `FileNotFoundError` when there is no cache."""
         statistics = shards.load_statistics(folder)
         self.mean, self.std = statistics["mean"], statistics["std"]
-        self._paths = {name: shards.paths_of(folder, name) for name in KINDS}
+        self._paths = {kind.name: shards.paths_of(folder, kind.name) for kind in KINDS}
 
     def size(self, kind: Kind) -> int:
         """Number of shards of that kind."""

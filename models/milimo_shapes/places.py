@@ -42,8 +42,14 @@ class Choice:
 
     def within(self, part: torch.Tensor, cell: float) -> Choice:
         """The choice of those places that lie where `part` [rows, columns], of cells that long, is not 0."""
-        kept = (place for place in self.possible if part[int(place[1] / cell), int(place[0] / cell)] > 0)
-        return replace(self, possible=tuple(dict.fromkeys((self.own, *kept))))
+        return replace(
+            self,
+            possible=tuple(
+                place
+                for place in self.possible
+                if place == self.own or part[int(place[1] / cell), int(place[0] / cell)] > 0
+            ),
+        )
 
     def shifts(self, cell: float) -> list[tuple[int, int]]:
         """From its own place to those that lie whole cells away: rows and columns, (0, 0) among them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from milimo_shapes.autoencoder_training import psnr, reconstruction_losses
 from milimo_shapes.batches import Form, draw_batch
 from milimo_shapes.checkpoints import load_state, save_state
 from milimo_shapes.flow import add_noise, draw_levels, velocity, weight_of
-from milimo_shapes.latent_cache import CLIPS, LATER, STILLS, LatentCache, clip_of, write_cache
+from milimo_shapes.latent_cache import CLIPS, LATER, STILLS, LatentCache, clip_of, encode_ground, write_cache
 from milimo_shapes.rendering import Canvas, draw
 from milimo_shapes.still_convolution import speed_up_stills
 from milimo_shapes.training import Run, train
@@ -184,6 +184,15 @@ def test_posed_clips_begin_with_their_movement_where_few_can() -> None:
     places = {tuple(place) for clip in clips for place in draw(clip.scene, canvas).centres[:, 0].round(6).tolist()}
     assert {value % 16 for place in places for value in place} == {0.0}
     assert len(places) < 40
+
+
+def test_a_background_is_encoded_as_it_is_beside_objects(autoencoder: Any) -> None:
+    scene = clip_of(0, STILLS, 2).scene
+    ground = encode_ground(autoencoder, scene.background, STILLS, _CPU)
+    frames = draw(replace(scene, things=()), Canvas(width=128, height=64)).frames
+    with torch.no_grad():
+        pixels = torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1.0
+        torch.testing.assert_close(ground, autoencoder.encode(pixels).latent_dist.mode())
 
 
 def test_a_cache_gives_back_what_was_encoded(tmp_path: Path, autoencoder: Any) -> None:
