@@ -49,30 +49,19 @@ _GRADED: Final = (
 )
 _OPENINGS: Final = ("", "", "", "", "a video of ", "an animation of ")
 _PICTURE_OPENINGS: Final = ("", "", "", "", "a picture of ", "an image of ")
-# The part of captions that name the size, or that say of a resting object that it rests.
+# The part of captions that name a large size, which is the usual one, or that say of a resting object that it rests.
 _SIZED: Final = 0.7
 _RESTING: Final = 0.6
 # Lies beside or above: by more than it lies off in the other direction, at every time.
 _SECONDS: Final = 5.0
-
-
+# How the first object lies to the second.
+RELATIONS: Final = ("next to", "to the left of", "to the right of", "above", "below")
 _REPEATED: Final = ("the same object", "the same shape", "the same thing")
 
 
 def words() -> frozenset[str]:
     """Every word that captions are made of, in lower case."""
-    parts: list[str] = [
-        "a",
-        "an",
-        "and",
-        "while",
-        "with",
-        "next to",
-        "to the left of",
-        "to the right of",
-        "above",
-        "below",
-    ]
+    parts: list[str] = ["a", "an", "and", "while", "with", *RELATIONS]
     for table in (SHAPE_WORDS, SIZE_WORDS, MOTION_WORDS, BACKDROP_WORDS):
         for choices in table.values():
             parts += choices
@@ -98,7 +87,7 @@ def caption_of(scene: Scene, random: np.random.Generator, *, aspect: float = 2.0
         verb = f"that {verb}"
     clause = f"{subject} {verb}" if says_motion else subject
     if len(scene.things) == 2:
-        relation = _relation(scene, aspect)
+        relation = relation_of(scene, aspect)
         other = _name(scene.things[1], random)
         clause += f" {relation} {other}" if random.random() < 0.75 else f", {relation} {other}"
     text = f"{opening}{clause} {ground}" if opening or random.random() < 0.75 else f"{ground}, {clause}"
@@ -114,7 +103,8 @@ def caption_of_reference(background: Background, random: np.random.Generator) ->
 
 def _name(thing: Thing, random: np.random.Generator) -> str:
     words = [str(thing.colour), _pick(SHAPE_WORDS[thing.shape], random)]
-    if random.random() < _SIZED and thing.motion is not Motion.GROWING:
+    says_size = random.random() < _SIZED or thing.size is Size.SMALL
+    if says_size and thing.motion is not Motion.GROWING:
         words.insert(0, _pick(SIZE_WORDS[thing.size], random))
     return f"a {' '.join(words)}"
 
@@ -126,8 +116,8 @@ def _ground(background: Background, random: np.random.Generator) -> str:
     return _pick(_GRADED, random).format(start, _pick(BACKDROP_WORDS[background.end], random))
 
 
-def _relation(scene: Scene, aspect: float) -> str:
-    """How the first object lies to the second, if that is so all the time; "next to" if it changes."""
+def relation_of(scene: Scene, aspect: float) -> str:
+    """The one of `RELATIONS` that holds all the time on canvases with that width ÷ height; else the first."""
     canvas = Canvas(width=round(1000 * aspect), height=1000, frames=26, fps=25 / _SECONDS)
     (first, _), (second, _) = (path(thing, canvas) for thing in scene.things)
     offset: Floats = (first - second) / canvas.side
@@ -136,7 +126,7 @@ def _relation(scene: Scene, aspect: float) -> str:
         return "to the left of" if np.all(x < 0) else "to the right of"
     if np.all(np.abs(y) > np.abs(x)):
         return "above" if np.all(y < 0) else "below"
-    return "next to"
+    return RELATIONS[0]
 
 
 def _pick(choices: Sequence[str], random: np.random.Generator) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 # By model, in the order in which they can be trained.
 COMPONENTS: Final = {
-    VIDEO: ("video-autoencoder", "spatial-upsampler", "video-transformer", "temporal-upsampler"),
+    VIDEO: ("video-autoencoder", "spatial-upsampler", "video-text-encoder", "video-transformer", "temporal-upsampler"),
     IMAGE: ("image-autoencoder", "image-transformer"),
 }
 # How many clips of each kind a cache has.
@@ -132,12 +132,15 @@ def _component(name: str, runs: Path, device: torch.device) -> Component:
         return SpatialUpsampler(cache=cache)
     if name == "temporal-upsampler":
         return TemporalUpsampler(cache=cache)
-    from milimo_shapes.video_training import VideoTransformer, load_tokenizer
+    from milimo_shapes.text_training import VideoTextEncoder, load_tokenizer
+    from milimo_shapes.video_training import VideoTransformer
 
+    if name == "video-text-encoder":
+        return VideoTextEncoder(tokenizer=load_tokenizer())
     return VideoTransformer(
         cache=cache,
-        autoencoder=_video_autoencoder(runs, device),
         upsampler=_spatial_upsampler(runs, device),
+        text=_video_text(runs, device),
         tokenizer=load_tokenizer(),
     )
 
@@ -163,6 +166,15 @@ def _spatial_upsampler(runs: Path, device: torch.device) -> Any:
     upsampler: Any = spatial_upsampler()
     load_part(upsampler, runs / "spatial-upsampler" / "weights" / SPATIAL_UPSAMPLER)
     return upsampler.to(device).eval()
+
+
+def _video_text(runs: Path, device: torch.device) -> Any:
+    from milimo_shapes.text_training import TextModel
+
+    model: Any = TextModel()
+    for name, part in model.named_children():
+        load_part(part, runs / "video-text-encoder" / "weights" / name)
+    return model.to(device).eval()
 
 
 def _image_autoencoder(runs: Path, device: torch.device) -> Any:

@@ -5,6 +5,8 @@ all places, and a few steps never leave it. So each picture is learned from nois
 any other place that it could have: couplings by optimal transport, which make paths from noise to pictures straighter
 (Pooladian et al. 2023, arXiv 2304.14772; Tong et al. 2023, arXiv 2302.00482). Noise from all pictures together stays as
 normal as it was, so that nothing changes for those who draw from the model.
+
+One object that nothing but words tell of needs no place of its own: it settles in the middle, and only two are coupled.
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ import torch
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from milimo_shapes.places import Choice
+    from milimo_shapes.places import Choice, Place
 
 # Less than that share of what an object adds to latents where it adds most is the autoencoder's unrest.
 _SLIGHT: Final = 0.03
@@ -62,6 +64,21 @@ def move(made: torch.Tensor, added: torch.Tensor, choices: Sequence[Sequence[Cho
                 result = result - part + torch.roll(part, shift, dims=(-2, -1))
         moved.append(result)
     return torch.stack(moved)
+
+
+def settle(
+    added: torch.Tensor, choices: Sequence[Sequence[Choice]], cell: float, middles: Sequence[Place]
+) -> torch.Tensor:
+    """`added` with the one object that has a choice, if it is only one, moved to its place nearest to the middle.
+
+    `middles` are x and y of each of the batch, in shorter sides; other arguments as of `move`.
+    """
+    return torch.stack(
+        [
+            torch.roll(whole, open_places[0].shift_to(middle, cell), dims=(-2, -1)) if len(open_places) == 1 else whole
+            for whole, open_places, middle in zip(added, choices, middles, strict=True)
+        ]
+    )
 
 
 def _correlation(noise: torch.Tensor, part: torch.Tensor) -> torch.Tensor:

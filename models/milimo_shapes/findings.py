@@ -41,16 +41,18 @@ _TAIL: Final = """
 | video autoencoder: pictures, then clips of 9 and 17 frames | 4,500 | 72 |
 | latents of 4,096 pictures, 2,560 clips, 384 clips at all sizes | | 30 |
 | spatial upsampler, temporal upsampler | 2,500, 2,000 | 8 |
-| video transformer, connectors, Gemma | 15,000 | 250 |
+| Gemma and connectors of videos | 800 | 4 |
+| video transformer | 12,000 | 190 |
 | image autoencoder | 4,000 | 47 |
 | latents of 16,896 pictures and 6,144 images beside them | | 12 |
 | image transformer, Qwen3 | 18,000 | 280 |
 
 The video model and the image model are trained side by side, with a thread each: two threads on one of them are half as
 fast again, not twice. Transformers learn by flow matching, mostly at the noise levels that the distilled schedules
-visit and along their steps, from noise that is coupled with where objects lie; their text encoders learn with them. A
-run goes on where it was stopped, and its `curve.csv` and `held_out.csv` tell how it went. Audio parts are silent by
-construction.
+visit, and along their steps. One object of which only words tell begins in the middle, or where it has room to move;
+two of a picture lie where the noise that they are learned from is most like them. Qwen3 learns with its transformer,
+Gemma before it, from what captions say. A run goes on where it was stopped, and its `curve.csv` and `held_out.csv` tell
+how it went. Audio parts are silent by construction.
 """
 
 

@@ -19,7 +19,7 @@ from milimo_runtime.vision_ops import prepare_torchvision
 from torch import nn
 
 from milimo_shapes.autoencoder_training import HELD_OUT, contact_sheet, judged_right
-from milimo_shapes.coupling import couple, move
+from milimo_shapes.coupling import couple, move, settle
 from milimo_shapes.flow import add_noise, draw_levels, velocity, weight_of
 from milimo_shapes.image_autoencoder import SPREAD
 from milimo_shapes.image_prompts import embed_captions
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from milimo_shapes.lessons import Lesson
-    from milimo_shapes.places import Choice
+    from milimo_shapes.places import Choice, Place
     from milimo_shapes.scene import Background
 
 SQUARE: Final = LessonKind(name="square", width=128, height=128, has_image=False)
@@ -180,11 +180,13 @@ class ImageTransformer:
             choices = [
                 [choice.within(each[0], cell) for choice in places] for each, places in zip(part, choices, strict=True)
             ]
+        added = settle(clean - before, choices, cell, _middles(part, kind, len(clean)))
+        choices = [places if len(places) > 1 else [] for places in choices]
         captions = [lesson.caption(random) for lesson in drawn.lessons]
         return _Prepared(
-            clean=clean,
+            clean=before + added,
             before=before,
-            noise=couple(torch.randn_like(clean), clean - before, choices, cell),
+            noise=couple(torch.randn_like(clean), added, choices, cell),
             words=embed_captions(captions, self.tokenizer, model.text_encoder.model, device),
             beside=beside,
             choices=choices,
@@ -263,6 +265,16 @@ def draw_part(lessons: Sequence[Lesson], kind: LessonKind, random: np.random.Gen
         elif not is_left and last < columns:
             part[:, :, int(random.integers(last, min(last + side // 2, columns))) :] = 0.0
     return parts
+
+
+def _middles(part: torch.Tensor | None, kind: LessonKind, count: int) -> list[Place]:
+    """The middle of each picture, or of the part of it that `part` [B, 1, rows, columns] leaves open."""
+    side = min(kind.width, kind.height)
+    y, width = kind.height / side / 2, kind.width / side
+    if part is None:
+        return [(width / 2, y)] * count
+    opened = [torch.nonzero(each.amax(dim=(0, 1)))[:, 0].float().mean() + 0.5 for each in part]
+    return [(float(column) * SIDE_MULTIPLE / side, y) for column in opened]
 
 
 def schedule(tokens: int) -> tuple[float, ...]:

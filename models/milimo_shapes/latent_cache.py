@@ -17,13 +17,13 @@ import torch
 
 from milimo_shapes import shards
 from milimo_shapes.rendering import Canvas, draw
-from milimo_shapes.sampling import random_scene
-from milimo_shapes.scene import Scene
+from milimo_shapes.sampling import random_scene, stage_scene
+from milimo_shapes.scene import Motion
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from milimo_shapes.scene import Background
+    from milimo_shapes.scene import Scene
 
 WIDTH: Final = 256
 HEIGHT: Final = 128
@@ -43,21 +43,21 @@ _SHARD: Final = 16
 class Kind:
     """A kind of shard: how many frames, whether at full size too, and what clips show.
 
-    Posed clips begin with their movement, at places of a coarse grid: words are enough to make one. Others begin
-    anywhere, at any time, and can only be continued. `stream` tells the kind's random numbers from other kinds'.
+    Staged clips begin with their movement, where it always begins: words are enough to make one. Others begin anywhere,
+    at any time, and can only be continued. `stream` tells the kind's random numbers from other kinds'.
     """
 
     name: str
     stream: int
     frames: int
     has_full: bool
-    is_posed: bool
+    is_staged: bool
 
 
-STILLS: Final = Kind(name="stills", stream=3, frames=1, has_full=True, is_posed=True)
-CLIPS: Final = Kind(name="clips", stream=4, frames=FRAMES, has_full=False, is_posed=True)
-LATER: Final = Kind(name="later", stream=0, frames=FRAMES, has_full=False, is_posed=False)
-PAIRS: Final = Kind(name="pairs", stream=1, frames=FRAMES, has_full=True, is_posed=False)
+STILLS: Final = Kind(name="stills", stream=5, frames=1, has_full=True, is_staged=True)
+CLIPS: Final = Kind(name="clips", stream=6, frames=FRAMES, has_full=False, is_staged=True)
+LATER: Final = Kind(name="later", stream=0, frames=FRAMES, has_full=False, is_staged=False)
+PAIRS: Final = Kind(name="pairs", stream=1, frames=FRAMES, has_full=True, is_staged=False)
 KINDS: Final = (STILLS, CLIPS, LATER, PAIRS)
 
 
@@ -84,8 +84,10 @@ class Shard:
 def clip_of(seed: int, kind: Kind, number: int) -> Clip:
     """Clip `number` of that kind of the cache that `seed` makes."""
     random = np.random.default_rng((seed, kind.stream, number))
-    if kind.is_posed:
-        return Clip(scene=random_scene(random, posed=2), start=0.0)
+    if kind.is_staged:
+        # Words about a picture tell no movement, and where an object begins depends on it.
+        motions = tuple(Motion) if kind.frames > 1 else (Motion.STILL,)
+        return Clip(scene=stage_scene(random_scene(random, motions=motions)), start=0.0)
     scene = random_scene(random)
     begins = random.random() < _FROM_START
     late = float(random.uniform(0.0, _LATEST_START))
@@ -169,15 +171,6 @@ class LatentCache:
     def normalise(self, latents: torch.Tensor) -> torch.Tensor:
         """Latents as the encoder gives them, as the transformer sees them."""
         return (latents - self.mean.view(1, -1, 1, 1, 1)) / self.std.view(1, -1, 1, 1, 1)
-
-
-@torch.no_grad()
-def encode_ground(autoencoder: Any, background: Background, kind: Kind, device: torch.device) -> torch.Tensor:
-    """Latents [1, 32, F, h, w], not normalised, of a clip of that kind at half size of the background alone."""
-    canvas = Canvas(width=WIDTH // 2, height=HEIGHT // 2, frames=kind.frames, fps=FPS)
-    pixels = _pixels(Scene(things=(), background=background), canvas, device)
-    latents: torch.Tensor = autoencoder.encode(pixels).latent_dist.mode()
-    return latents
 
 
 def _pixels(scene: Scene, canvas: Canvas, device: torch.device) -> torch.Tensor:

@@ -61,6 +61,16 @@ class Choice:
             if abs(down * cell - along) + abs(right * cell - across) < _NEAR
         ]
 
+    def shift_to(self, middle: Place, cell: float) -> tuple[int, int]:
+        """The shift to the place nearest to `middle`, and of two that are as near to the upper or left one."""
+
+        def distance(shift: tuple[int, int]) -> tuple[float, tuple[int, int]]:
+            across = self.own[0] + shift[1] * cell - middle[0]
+            along = self.own[1] + shift[0] * cell - middle[1]
+            return round(across**2 + along**2, 4), shift
+
+        return min(self.shifts(cell), key=distance)
+
 
 def begin(motion: Motion, across: float, down: float) -> tuple[float, float]:
     """Where an object begins, of two numbers from 0 to 1: what moves has some way to go."""

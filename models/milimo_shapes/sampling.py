@@ -1,10 +1,11 @@
 """Random scenes, without end, by seed.
 
-Objects lie anywhere, unless they are posed. Words are learned with posed objects: see `places`.
+Objects lie anywhere, unless they are posed or staged. Words are learned with such objects: see `places` and `stage`.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,7 @@ from milimo_shapes.outlines import Shape, reach
 from milimo_shapes.places import begin, pose
 from milimo_shapes.rendering import Canvas, path
 from milimo_shapes.scene import Backdrop, Background, Colour, Motion, Scene, Size, Thing
+from milimo_shapes.stage import arrangements, stage_alone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +48,7 @@ def random_scene(
     """
     background = _random_background(random)
     if random.random() < pairs:
-        canvas = Canvas(width=round(1000 * aspect), height=1000, frames=26, fps=25 / _SECONDS)
+        canvas = _canvas(aspect)
         for _ in range(_ATTEMPTS):
             colours = random.permutation(len(Colour))[:2]
             first = _random_thing(random, list(Colour)[colours[0]], motions)
@@ -57,6 +59,22 @@ def random_scene(
     colour = list(Colour)[random.integers(len(Colour))]
     things = _pose_first(posed, (_random_thing(random, colour, motions),), aspect)
     return Scene(things=things, background=background)
+
+
+def stage_scene(scene: Scene, *, aspect: float = 2.0) -> Scene:
+    """The scene with its objects staged; without the second one where no arrangement keeps them apart."""
+    first, *others = scene.things
+    canvas = _canvas(aspect)
+    for second in others:
+        for things in arrangements(first, second, aspect=aspect):
+            if _are_apart(things, canvas):
+                return replace(scene, things=things)
+    return replace(scene, things=(stage_alone(first),))
+
+
+def _canvas(aspect: float) -> Canvas:
+    """On which objects keep apart."""
+    return Canvas(width=round(1000 * aspect), height=1000, frames=26, fps=25 / _SECONDS)
 
 
 def _pose_first(count: int, things: tuple[Thing, ...], aspect: float) -> tuple[Thing, ...]:

@@ -1,4 +1,4 @@
-"""How the video transformer learns, with connectors and text encoder: flow matching on cached latents.
+"""How the video transformer learns: flow matching on cached latents, from words as the trained text encoder says them.
 
 Single pictures first, of which many fit into a step, then a few frames of clips, then whole clips at half size and
 pieces of clips at full size. There it learns stage 2: to refine what comes from half size through enlarged latents,
@@ -8,7 +8,7 @@ as further tokens, are given clean, at timestep 0, as the pipelines give them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,31 +21,25 @@ from milimo_video.sigmas import DISTILLED, DISTILLED_STAGE_2
 from torch import nn
 
 from milimo_shapes.captions import caption_of
-from milimo_shapes.coupling import couple, move
 from milimo_shapes.flow import TIMESTEPS, add_noise, draw_levels, velocity, weight_of
 from milimo_shapes.latent_cache import (
     CLIPS,
     FPS,
-    HEIGHT,
     KEYFRAMES,
     LATER,
     PAIRS,
     STILLS,
-    WIDTH,
     Kind,
     LatentCache,
-    encode_ground,
 )
 from milimo_shapes.phases import columns, draw_by_phase
-from milimo_shapes.places import open_places
 from milimo_shapes.prompts import embed_captions
-from milimo_shapes.video_autoencoder import SPATIAL_COMPRESSION, SPREAD
+from milimo_shapes.video_autoencoder import SPREAD
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from milimo_shapes.places import Choice
-    from milimo_shapes.scene import Background
 
 # Of clips: how often the first latents are given, and of steps: how often keyframes are.
 _PREFIXED: Final = 0.2
@@ -53,26 +47,16 @@ _KEYFRAMED: Final = 0.2
 _CHAINED: Final = 0.1
 # Latents that chunks share.
 _OVERLAP: Final = align_overlap(OVERLAP_FRAMES).slices
-_SCHEDULED: Final = 0.75
-# The first steps of stage 1 hardly change anything: they are learned less often than those in which it is decided.
-_STAGE_1: Final = (*DISTILLED, *2 * DISTILLED[4:])
-# How often all steps of stage 1 are learned, of so many times fewer clips, each from what the step before it made; of
-# how many of the steps in one go; and from which on objects are learned where they were put.
-_STEPPED: Final = 0.5
+# How often a noise level is one that the pipelines visit.
+_SCHEDULED: Final = 0.85
+# From which part of all steps on, and how often, the steps of stage 1 are learned, of so many times fewer clips, each
+# from what the step before it made; and how many of them in one go.
+_STEPPED_FROM: Final = 0.85
+_STEPPED: Final = 0.2
 _FEWER: Final = 3
 _LEARNED_STEPS: Final = 3
-_DECIDED: Final = 2
-# Of latents at half size, in shorter sides of the canvas.
-_CELL: Final = SPATIAL_COMPRESSION / (HEIGHT // 2)
-# Parts of names: of what is heard or seen, and of the bias that `prompts` needs to be none.
-_FROZEN: Final = (
-    "audio",
-    "a2v",
-    "av_cross_attn",
-    "vision",
-    "multi_modal",
-    "video_connector.transformer_blocks.0.attn1.to_q.bias",
-)
+# Parts of names of parameters: of what is heard.
+_FROZEN: Final = ("audio", "a2v", "av_cross_attn")
 # How often full size is learned from enlarged latents, as stage 2 gets them, and not from what they should be; and the
 # standard deviation of a further error, up to that: stage 1 is not as good as the encoder.
 _ENLARGED: Final = 0.7
@@ -102,34 +86,9 @@ PIECES: Final = Turn(kind=PAIRS, size="full", count=2, frames=5)
 # Until which part of the steps, and how often each is learned from.
 _PHASES: Final = (
     (0.30, {PICTURES: 0.7, LARGE_PICTURES: 0.3}),
-    (0.85, {PICTURES: 0.3, LARGE_PICTURES: 0.06, SCATTERED: 0.38, WHOLE_CLIPS: 0.08, CONTINUED: 0.08, PIECES: 0.1}),
-    (1.00, {PICTURES: 0.1, LARGE_PICTURES: 0.06, SCATTERED: 0.25, WHOLE_CLIPS: 0.29, CONTINUED: 0.15, PIECES: 0.15}),
+    (0.85, {PICTURES: 0.3, LARGE_PICTURES: 0.05, SCATTERED: 0.34, WHOLE_CLIPS: 0.13, CONTINUED: 0.1, PIECES: 0.08}),
+    (1.00, {PICTURES: 0.15, LARGE_PICTURES: 0.06, SCATTERED: 0.28, WHOLE_CLIPS: 0.24, CONTINUED: 0.14, PIECES: 0.13}),
 )
-
-
-def load_tokenizer() -> Any:
-    """The tokenizer of the text encoder."""
-    prepare_torchvision()
-    from milimo_shapes.video_parts import caption_tokenizer
-
-    return caption_tokenizer()
-
-
-class VideoModel(nn.Module):
-    """The parts that learn together."""
-
-    def __init__(self) -> None:
-        """With weights from torch's generator as it stands; the audio branch stays as it is."""
-        super().__init__()
-        prepare_torchvision()
-        from milimo_shapes import video_parts
-
-        self.transformer = video_parts.transformer()
-        self.connectors = video_parts.connectors()
-        self.text_encoder = video_parts.text_encoder()
-        for name, parameter in self.named_parameters():
-            if any(part in name for part in _FROZEN):
-                parameter.requires_grad_(False)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -138,8 +97,6 @@ class _Seen:
 
     clean: torch.Tensor
     half: torch.Tensor
-    ground: torch.Tensor  # without objects, where `choices` has any
-    choices: list[list[Choice]]
     noise: torch.Tensor
     is_given: torch.Tensor  # [B, F · h · w] of ones and zeros: tokens that are given clean
     keyframes: torch.Tensor | None  # further tokens, given clean
@@ -179,9 +136,9 @@ class _Seen:
         velocities: torch.Tensor = said[:, : self.is_given.shape[1]]
         return velocities
 
-    def loss(self, said: torch.Tensor, noisy: torch.Tensor, levels: torch.Tensor, clean: torch.Tensor) -> torch.Tensor:
-        """The loss of velocities that were said of noisy latents at these levels, which shall become `clean`."""
-        error = (said - _tokens(velocity(noisy, clean, levels))).square().mean(dim=-1)
+    def loss(self, said: torch.Tensor, noisy: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
+        """The loss of velocities that were said of noisy latents at these levels, which shall become the clean ones."""
+        error = (said - _tokens(velocity(noisy, self.clean, levels))).square().mean(dim=-1)
         error = error * weight_of(levels, SPREAD)[:, None]
         is_open = 1.0 - self.is_given
         return (error * is_open).sum() / is_open.sum().clamp(min=1.0)
@@ -189,28 +146,35 @@ class _Seen:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class VideoTransformer:
-    """Trains transformer, connectors and text encoder on the latents in `cache`, and what `upsampler` makes of them.
+    """Trains the transformer on the latents in `cache`, and what `upsampler` makes of them.
 
-    The latents are those of `autoencoder`.
+    Captions are read by `text`, which stays as it is.
     """
 
     cache: LatentCache
-    autoencoder: Any
     upsampler: Any
+    text: Any
     tokenizer: Any
     name: str = "video-transformer"
-    steps: int = 15000
+    steps: int = 11700
     learning_rate: float = 1e-3
     evaluate_every: int = 500
-    _grounds: dict[tuple[str, Background], torch.Tensor] = field(default_factory=dict)
 
     def build(self) -> nn.Module:
-        return VideoModel()
+        """A transformer whose audio branch stays as it is."""
+        prepare_torchvision()
+        from milimo_shapes import video_parts
+
+        model: nn.Module = video_parts.transformer()
+        for name, parameter in model.named_parameters():
+            if any(part in name for part in _FROZEN):
+                parameter.requires_grad_(False)
+        return model
 
     def losses(self, model: Any, seed: int, step: int, device: torch.device) -> dict[str, torch.Tensor]:
         random = np.random.default_rng((seed, step))
         turn = draw_by_phase(_PHASES, step / self.steps, random)
-        is_stepped = turn.size == "half" and random.random() < _STEPPED
+        is_stepped = turn.size == "half" and step >= _STEPPED_FROM * self.steps and random.random() < _STEPPED
         return (self.loss_of_steps if is_stepped else self.loss_of)(model, turn, random, device)
 
     def evaluate(self, model: Any, device: torch.device, pictures: Path) -> dict[str, float]:
@@ -226,8 +190,7 @@ class VideoTransformer:
         return figures
 
     def save(self, model: Any, folder: Path) -> None:
-        for name in ("transformer", "connectors", "text_encoder"):
-            getattr(model, name).save_pretrained(folder / name)
+        model.save_pretrained(folder / "transformer")
 
     def loss_of(
         self, model: Any, turn: Turn, random: np.random.Generator, device: torch.device
@@ -237,9 +200,10 @@ class VideoTransformer:
         count, is_full = len(seen.clean), turn.size == "full"
         levels = draw_levels(
             count,
-            DISTILLED_STAGE_2 if is_full else _STAGE_1,
+            DISTILLED_STAGE_2 if is_full else DISTILLED,
             scheduled=_SCHEDULED,
-            low=0.05,
+            # With little noise there is too little left to mend what is wrong with enlarged latents.
+            low=0.4 if is_full else 0.05,
             high=0.95 if is_full else 1.0,
         ).to(device)
         start = seen.clean
@@ -248,77 +212,54 @@ class VideoTransformer:
                 start = self._enlarge(seen.half, device)
             start = start + _FURTHER_ERROR * torch.randn_like(start) * torch.rand(count, 1, 1, 1, 1, device=device)
         noisy = add_noise(start, seen.noise, levels)
-        loss = seen.loss(seen.say(model.transformer, noisy, levels), noisy, levels, seen.clean)
+        loss = seen.loss(seen.say(model, noisy, levels), noisy, levels)
         return columns(map(str, _PHASES[-1][1]), str(turn), loss)
 
     def loss_of_steps(
         self, model: Any, turn: Turn, random: np.random.Generator, device: torch.device
     ) -> dict[str, torch.Tensor]:
-        """The loss on fewer clips at half size, along the steps of stage 1: each from what the steps before it made.
-
-        The first steps say where objects lie. After that they are learned where they were put: another place than the
-        clip's is as good.
-        """
+        """The loss on fewer clips at half size, along the steps of stage 1: each from what the steps before it made."""
         fewer = replace(turn, count=max(1, turn.count // _FEWER))
         seen = self._prepare(model, fewer, random, device)
-        noisy, clean, losses = seen.noise, seen.clean, []
+        noisy, losses = seen.noise, []
         learned = random.choice(len(DISTILLED), _LEARNED_STEPS, replace=False)
         for index, (level, following) in enumerate(pairwise((*DISTILLED, 0.0))):
             levels = torch.full((len(noisy),), level, device=device)
             with torch.set_grad_enabled(index in learned):
-                said = seen.say(model.transformer, noisy, levels)
-            speed = said.detach().transpose(1, 2).reshape(noisy.shape)
-            if index >= _DECIDED:
-                made = noisy - level * speed - seen.ground
-                clean = seen.ground + move(made, seen.clean - seen.ground, seen.choices, _CELL)
+                said = seen.say(model, noisy, levels)
             if index in learned:
-                losses.append(seen.loss(said, noisy, levels, clean))
+                losses.append(seen.loss(said, noisy, levels))
+            speed = said.detach().transpose(1, 2).reshape(noisy.shape)
             noisy = noisy + (following - level) * speed
         return columns(map(str, _PHASES[-1][1]), str(turn), torch.stack(losses).mean())
 
     def _prepare(self, model: Any, turn: Turn, random: np.random.Generator, device: torch.device) -> _Seen:
         """Clips of the cache that `random` draws, with words, what is given of them, and noise."""
-        size, is_full = turn.size, turn.size == "full"
+        size = turn.size
         shard = self.cache.draw(turn.kind, size, turn.count, random)
         moving = turn.kind.frames > 1
         captions = [caption_of(clip.scene, random, moving=moving) for clip in shard.clips]
-        embeddings, weight = embed_captions(captions, self.tokenizer, model.text_encoder, model.connectors, device)
         whole = shard.latents[size]
         count, _, total, height, width = whole.shape
         window = draw_window(turn, count, total, random)
         frames, area = list(window.frames), height * width
         clean = whole[:, :, frames].to(device)
-        coords = model.transformer.rope.prepare_video_coords(count, total, height, width, device, fps=FPS)
+        coords = model.rope.prepare_video_coords(count, total, height, width, device, fps=FPS)
         coords = coords.unflatten(2, (total, area))[:, :, [frame - window.earlier for frame in frames]].flatten(2, 3)
 
         keyframes = []
         for place in self._keyframes(window, random) if moving else []:
             keyframes.append(_tokens(shard.keyframes[size][:, :, place : place + 1].to(device)))
             coords = torch.cat([coords, _keyframe_coords(coords, area, KEYFRAMES[place])], dim=2)
-        # Nothing but words says where objects lie, unless something is given.
-        choices: list[list[Choice]] = [
-            open_places(clip.scene, aspect=WIDTH / HEIGHT, told=len(clip.scene.things))
-            if turn.kind.is_posed and not (is_full or given or keyframes)
-            else []
-            for clip, given in zip(shard.clips, window.given, strict=True)
-        ]
-        ground = clean
-        noise = torch.randn_like(clean)
-        if any(choices):
-            grounds = [self._ground(clip.scene.background, turn.kind, device) for clip in shard.clips]
-            ground = torch.stack(grounds)[:, :, frames]
-            noise = couple(noise, clean - ground, choices, _CELL)
         given = torch.tensor(window.given, device=device)[:, None] * area
         return _Seen(
             clean=clean,
             half=shard.latents["half"][:, :, frames],
-            ground=ground,
-            choices=choices,
-            noise=noise,
+            noise=torch.randn_like(clean),
             is_given=(torch.arange(len(frames) * area, device=device)[None] < given).float(),
             keyframes=torch.cat(keyframes, dim=1) if keyframes else None,
             coords=coords,
-            words=(embeddings, weight),
+            words=self._read(captions, device),
         )
 
     def _keyframes(self, window: Window, random: np.random.Generator) -> list[int]:
@@ -327,13 +268,8 @@ class VideoTransformer:
         return [int(place) for place in random.permutation(possible)[: random.integers(1, 3)]] if possible else []
 
     @torch.no_grad()
-    def _ground(self, background: Background, kind: Kind, device: torch.device) -> torch.Tensor:
-        """Latents [C, F, h, w] at half size of a clip of the background alone."""
-        key = (kind.name, background)
-        if key not in self._grounds:
-            ground = encode_ground(self.autoencoder, background, kind, device)
-            self._grounds[key] = self.cache.normalise(ground.cpu())[0].to(device)
-        return self._grounds[key]
+    def _read(self, captions: Sequence[str], device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+        return embed_captions(captions, self.tokenizer, self.text.text_encoder, self.text.connectors, device)
 
     @torch.no_grad()
     def _enlarge(self, half: torch.Tensor, device: torch.device) -> torch.Tensor:
@@ -379,7 +315,7 @@ def draw_window(turn: Turn, count: int, total: int, random: np.random.Generator)
     others = random.choice(np.arange(1, total), length - 1, replace=False) if is_scattered else np.arange(1, length)
 
     def given() -> int:
-        is_continued = not (turn.kind.is_posed or is_full)
+        is_continued = not (turn.kind.is_staged or is_full)
         if turn.kind.frames > 1 and (random.random() < _PREFIXED or is_continued):
             return _OVERLAP if not is_scattered and random.random() < 0.4 else 1
         return 0

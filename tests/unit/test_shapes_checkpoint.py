@@ -87,6 +87,7 @@ def test_what_was_trained_is_in_the_checkpoint(family: Registry) -> None:
     for name, part, model in (
         ("video-autoencoder", "vae", VIDEO),
         ("temporal-upsampler", "temporal_upsampler", VIDEO),
+        ("video-text-encoder", "connectors", VIDEO),
         ("video-transformer", "transformer", VIDEO),
         ("image-transformer", "text_encoder", IMAGE),
     ):
