@@ -42,10 +42,10 @@ _TAIL: Final = """
 | latents of 4,096 pictures, 2,560 clips, 384 clips at all sizes | | 30 |
 | spatial upsampler, temporal upsampler | 2,500, 2,000 | 8 |
 | Gemma and connectors of videos | 800 | 4 |
-| video transformer | 12,000 | 190 |
+| video transformer | 11,700 | 180 |
 | image autoencoder | 4,000 | 47 |
 | latents of 16,896 pictures and 6,144 images beside them | | 12 |
-| image transformer, Qwen3 | 18,000 | 280 |
+| image transformer, Qwen3 | 20,000 | 300 |
 
 The video model and the image model are trained side by side, with a thread each: two threads on one of them are half as
 fast again, not twice. Transformers learn by flow matching, mostly at the noise levels that the distilled schedules

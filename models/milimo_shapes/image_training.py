@@ -47,18 +47,19 @@ KINDS: Final = {SQUARE: 4096, WIDE: 6144, LARGE: 512, SQUARE_BESIDE: 3072, WIDE_
 _BATCHES: Final = {SQUARE: 16, WIDE: 9, LARGE: 4, SQUARE_BESIDE: 9, WIDE_BESIDE: 5}
 # Until which part of the steps, and how often each is learned from.
 _PHASES: Final = (
-    (0.20, {SQUARE: 1.0}),
-    (0.40, {SQUARE: 0.4, WIDE: 0.6}),
-    (1.00, {SQUARE: 0.1, WIDE: 0.5, LARGE: 0.05, SQUARE_BESIDE: 0.05, WIDE_BESIDE: 0.3}),
+    (0.18, {SQUARE: 1.0}),
+    (0.36, {SQUARE: 0.4, WIDE: 0.6}),
+    (0.90, {SQUARE: 0.1, WIDE: 0.5, LARGE: 0.05, SQUARE_BESIDE: 0.05, WIDE_BESIDE: 0.3}),
+    (1.00, {SQUARE: 0.05, WIDE: 0.25, LARGE: 0.05, SQUARE_BESIDE: 0.1, WIDE_BESIDE: 0.55}),
 )
 _SHOWN: Final = 16
 # How often a noise level is one that the service visits.
 _SCHEDULED: Final = 0.85
-# How often all steps of the service are learned, of fewer lessons, each from what the step before it made. In half of
+# How often all steps of the service are learned, of fewer lessons, each from what the step before it made. In most of
 # those in which an image shows what was before, what lies outside of a part is put back, as inpainting does.
 _STEPPED: Final = 0.6
 _STEPPED_BATCHES: Final = {SQUARE: 5, WIDE: 3, LARGE: 1, SQUARE_BESIDE: 3, WIDE_BESIDE: 2}
-_REPAINTED: Final = 0.5
+_REPAINTED: Final = 0.7
 
 
 def load_tokenizer() -> Any:
@@ -106,7 +107,7 @@ class ImageTransformer:
     tokenizer: Any
     cache: LessonCache
     name: str = "image-transformer"
-    steps: int = 18000
+    steps: int = 20000
     learning_rate: float = 1e-3
     evaluate_every: int = 500
     _grounds: dict[tuple[str, Background], torch.Tensor] = field(default_factory=dict)
