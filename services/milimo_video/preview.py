@@ -1,22 +1,23 @@
 """Small pictures of a video that is still being denoised, without decoding it.
 
-A linear map from a latent to the mean colour of its pixels is fitted once per autoencoder, to plain colours that the
-autoencoder itself encodes: no table of factors that belongs to one set of weights.
+A linear map from a latent to the mean colour of its pixels is fitted once per autoencoder, to pictures of two colours
+that the autoencoder itself encodes: no table of factors that belongs to one set of weights.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import torch
+import torch.nn.functional as nnf
 from PIL import Image
 
 _LONG_SIDE = 256
-# Per channel, in the autoencoder's range.
-_LEVELS = (-1.0, 0.0, 1.0)
-# Keeps the fit small in directions that plain colours do not show.
+# What the map is fitted to: so many pictures, of so many latents along a side.
+_PICTURES = 64
+_CELLS = 4
+# Keeps the fit small in directions that these pictures do not show.
 _RIDGE = 1e-2
 
 
@@ -30,18 +31,29 @@ class ColourMap:
 
 @torch.no_grad()
 def fit_colour_map(vae: Any) -> ColourMap:
-    """Fits the map for an AutoencoderKLLTX2Video by ridge regression over 27 plain colours of 2 × 2 latents."""
-    colours = torch.tensor(list(product(_LEVELS, repeat=3)))
-    side = 2 * vae.spatial_compression_ratio
-    pictures = colours[:, :, None, None, None].expand(-1, -1, 1, side, side).to(vae.device, vae.dtype)
-    latents = vae.encode(pictures).latent_dist.mode().float().mean(dim=(2, 3, 4)).cpu()
+    """Fits the map for an AutoencoderKLLTX2Video by ridge regression, over all latents of a few pictures."""
+    pixels = _two_colours(_CELLS * vae.spatial_compression_ratio)
+    colours = nnf.avg_pool2d(pixels, vae.spatial_compression_ratio).movedim(1, -1).reshape(-1, 3)
+    encoded = [vae.encode(each[None, :, None].to(vae.device, vae.dtype)).latent_dist.mode() for each in pixels]
+    latents = torch.cat(encoded)[:, :, 0].float().cpu().movedim(1, -1).flatten(0, 2)
     latents = (latents - vae.latents_mean.float().cpu()) / vae.latents_std.float().cpu()
     centre, mean_colour = latents.mean(dim=0), colours.mean(dim=0)
     offsets = latents - centre
-    gram = offsets @ offsets.T
+    gram = offsets.T @ offsets
     gram.diagonal().add_(_RIDGE * gram.diagonal().mean() + torch.finfo(torch.float32).tiny)
-    weight = offsets.T @ torch.linalg.solve(gram, colours - mean_colour)
+    weight = torch.linalg.solve(gram, offsets.T @ (colours - mean_colour))
     return ColourMap(weight=weight, bias=mean_colour - centre @ weight)
+
+
+def _two_colours(side: int) -> torch.Tensor:
+    """Square pictures [n, 3, side, side] in [-1, 1], each of two colours on the sides of a line; always the same."""
+    random = torch.Generator().manual_seed(0)
+    colours = 2.0 * torch.rand(_PICTURES, 2, 3, 1, 1, generator=random) - 1.0
+    angles = 2.0 * torch.pi * torch.rand(_PICTURES, 1, 1, generator=random)
+    offsets = side / 2 * (torch.rand(_PICTURES, 1, 1, generator=random) - 0.5)
+    places = torch.arange(side) + 0.5 - side / 2
+    is_beyond = angles.cos() * places + angles.sin() * places[:, None] > offsets
+    return torch.where(is_beyond[:, None], colours[:, 0], colours[:, 1])
 
 
 @torch.no_grad()
