@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from milimo_shapes.outlines import Shape
-from milimo_shapes.rendering import Canvas, path
+from milimo_shapes.rendering import path, rough_film
 from milimo_shapes.scene import Backdrop, Colour, Motion, Size
 
 if TYPE_CHECKING:
@@ -52,9 +52,7 @@ _PICTURE_OPENINGS: Final = ("", "", "", "", "a picture of ", "an image of ")
 # The part of captions that name a large size, which is the usual one, or that say of a resting object that it rests.
 _SIZED: Final = 0.7
 _RESTING: Final = 0.6
-# Lies beside or above: by more than it lies off in the other direction, at every time.
-_SECONDS: Final = 5.0
-# How the first object lies to the second.
+# How the first object lies to the second: beside or above by more than it lies off in the other direction.
 RELATIONS: Final = ("next to", "to the left of", "to the right of", "above", "below")
 _REPEATED: Final = ("the same object", "the same shape", "the same thing")
 
@@ -118,7 +116,7 @@ def _ground(background: Background, random: np.random.Generator) -> str:
 
 def relation_of(scene: Scene, aspect: float) -> str:
     """The one of `RELATIONS` that holds all the time on canvases with that width ÷ height; else the first."""
-    canvas = Canvas(width=round(1000 * aspect), height=1000, frames=26, fps=25 / _SECONDS)
+    canvas = rough_film(aspect)
     (first, _), (second, _) = (path(thing, canvas) for thing in scene.things)
     offset: Floats = (first - second) / canvas.side
     x, y = offset[:, 0], offset[:, 1]

@@ -139,8 +139,8 @@ class ImageTransformer:
     ) -> torch.Tensor:
         """The loss on these lessons along the steps of the service.
 
-        The first step says where objects lie. At each further one they are learned where it puts them: another place
-        than the lesson's is as good.
+        The first step says where two objects lie. At each further one they are learned where it puts them: another
+        place than the lesson's is as good.
         """
         part = draw_part(drawn.lessons, kind, random).to(device) if random.random() < _REPAINTED else None
         lessons = self._prepare(model, kind, drawn, random, device, part)

@@ -98,7 +98,7 @@ def open_places(scene: Scene, *, aspect: float, told: int) -> list[Choice]:
 
     Two keep the side on which the one lies of the other. A further object, which is not told of, stays where it is.
     """
-    own = [_place(thing, aspect) for thing in scene.things]
+    own = [place_of(thing, aspect) for thing in scene.things]
     possible = [_places(thing.shape, thing.size, thing.motion, aspect) for thing in scene.things[:told]]
     radii = [RADIUS[thing.size] for thing in scene.things]
     if len(scene.things) == 1:
@@ -127,7 +127,8 @@ def _side(first: Place, second: Place) -> tuple[bool, bool]:
     return is_beside, (x if is_beside else y) < 0
 
 
-def _place(thing: Thing, aspect: float) -> Place:
+def place_of(thing: Thing, aspect: float) -> Place:
+    """Where an object begins, on canvases with that width ÷ height."""
     across, down = thing.beginnings(aspect, 1.0)
     x, y = (low + part * (high - low) for part, (low, high) in ((thing.across, across), (thing.down, down)))
     return round(x, 6), round(y, 6)
@@ -140,7 +141,7 @@ def _places(shape: Shape, size: Size, motion: Motion, aspect: float) -> tuple[Pl
     for part in np.linspace(0.0, 1.0, 65):
         across, down = begin(motion, float(part), float(part))
         thing = Thing(shape=shape, colour=Colour.RED, size=size, motion=motion, across=across, down=down)
-        x, y = _place(pose(thing, aspect=aspect), aspect)
+        x, y = place_of(pose(thing, aspect=aspect), aspect)
         xs.add(x)
         ys.add(y)
     return tuple((x, y) for y in sorted(ys) for x in sorted(xs))

@@ -37,6 +37,11 @@ class Canvas:
         return self.start + np.arange(self.frames) / self.fps
 
 
+def rough_film(aspect: float) -> Canvas:
+    """Five pictures a second for five seconds, on a canvas with that width ÷ height: how objects lie all the time."""
+    return Canvas(width=round(1000 * aspect), height=1000, frames=26, fps=5.0)
+
+
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Clip:
     """A drawn scene: n objects, T frames of H × W pixels."""

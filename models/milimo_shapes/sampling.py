@@ -13,15 +13,15 @@ import numpy as np
 
 from milimo_shapes.outlines import Shape, reach
 from milimo_shapes.places import begin, pose
-from milimo_shapes.rendering import Canvas, path
+from milimo_shapes.rendering import path, rough_film
 from milimo_shapes.scene import Backdrop, Background, Colour, Motion, Scene, Size, Thing
 from milimo_shapes.stage import arrangements, stage_alone
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# Objects keep apart for that long, on the canvas that they are made for.
-_SECONDS: Final = 5.0
+    from milimo_shapes.rendering import Canvas
+
 _GAP: Final = 0.06  # between two objects, in shorter sides
 _PAIRS: Final = 0.3  # the part of scenes with two objects
 _GRADED: Final = 0.4  # the part of scenes with a graded background
@@ -48,7 +48,7 @@ def random_scene(
     """
     background = _random_background(random)
     if random.random() < pairs:
-        canvas = _canvas(aspect)
+        canvas = rough_film(aspect)
         for _ in range(_ATTEMPTS):
             colours = random.permutation(len(Colour))[:2]
             first = _random_thing(random, list(Colour)[colours[0]], motions)
@@ -64,17 +64,12 @@ def random_scene(
 def stage_scene(scene: Scene, *, aspect: float = 2.0) -> Scene:
     """The scene with its objects staged; without the second one where no arrangement keeps them apart."""
     first, *others = scene.things
-    canvas = _canvas(aspect)
+    canvas = rough_film(aspect)
     for second in others:
         for things in arrangements(first, second, aspect=aspect):
             if _are_apart(things, canvas):
                 return replace(scene, things=things)
     return replace(scene, things=(stage_alone(first),))
-
-
-def _canvas(aspect: float) -> Canvas:
-    """On which objects keep apart."""
-    return Canvas(width=round(1000 * aspect), height=1000, frames=26, fps=25 / _SECONDS)
 
 
 def _pose_first(count: int, things: tuple[Thing, ...], aspect: float) -> tuple[Thing, ...]:

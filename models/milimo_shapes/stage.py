@@ -10,8 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
+from milimo_shapes.places import place_of
 from milimo_shapes.scene import Motion
 
 if TYPE_CHECKING:
@@ -38,15 +37,10 @@ def arrangements(first: Thing, second: Thing, *, aspect: float) -> Iterator[tupl
     They may touch as they move.
     """
     one, other = stage_alone(first), stage_alone(second)
-    (x, y), (other_x, other_y) = (_start(thing, aspect) for thing in (first, second))
+    (x, y), (other_x, other_y) = (place_of(thing, aspect) for thing in (first, second))
     beside, above = _APART[:: 1 if x < other_x else -1], _APART[:: 1 if y < other_y else -1]
     besides = [(replace(one, across=a), replace(other, across=b)) for a, b in (beside, beside[::-1])]
     aboves = [(replace(one, down=a), replace(other, down=b)) for a, b in (above, above[::-1])]
     is_beside = abs(x - other_x) > abs(y - other_y)
     for pair in zip(besides, aboves, strict=True):
         yield from pair if is_beside else pair[::-1]
-
-
-def _start(thing: Thing, aspect: float) -> tuple[float, float]:
-    x, y = thing.place(np.zeros(1), aspect, 1.0)
-    return float(x[0]), float(y[0])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import cache, partial
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
@@ -16,7 +16,7 @@ from milimo_video.continuation import match_statistics
 from milimo_video.decode import Tiling, decode_audio, decode_video
 from milimo_video.encode import AUDIO_FRAME, Mp4Writer, crop_centre
 from milimo_video.geometry import audio_samples, latent_frames
-from milimo_video.preview import ColourMap, fit_colour_map, render_preview
+from milimo_video.preview import render_preview
 from milimo_video.reference import only_images, reference_videos
 from milimo_video.result import finished_video
 from milimo_video.stages import Shot, denoise_full_size, denoise_half_size, double_frame_rate, upsample_latents
@@ -197,14 +197,11 @@ def _require_supported(models: VideoModels, request: VideoRequest, plan: VideoPl
 def _denoise(
     models: VideoModels, shot: Shot, plan: VideoPlan, chunk: Chunk, before: HandOff | None, observer: Observer
 ) -> tuple[torch.Tensor, Latents]:
-    colours = cache(partial(fit_colour_map, models.vae))
     first = sigmas.DISTILLED if models.checkpoint == "distilled" else sigmas.undistilled(plan.stage_1_steps)
     second = sigmas.DISTILLED_STAGE_2
 
     observer.begin(chunk.stage_prefix + stage_costs.STAGE_1, len(first))
-    half = denoise_half_size(
-        models, shot, first, _step_listener(shot, first, observer, colours, 2 * models.compression)
-    )
+    half = denoise_half_size(models, shot, first, _step_listener(models, shot, first, observer, 2 * models.compression))
 
     if before is not None and before.statistics is not None:
         # Here, so that stage 2 smooths what that changes beside the frames that the chunk goes on from.
@@ -216,7 +213,7 @@ def _denoise(
 
     observer.begin(chunk.stage_prefix + stage_costs.STAGE_2, len(second))
     refined = denoise_full_size(
-        models, shot, upsampled, half.audio, second, _step_listener(shot, second, observer, colours, models.compression)
+        models, shot, upsampled, half.audio, second, _step_listener(models, shot, second, observer, models.compression)
     )
     return half.video, refined
 
@@ -232,18 +229,17 @@ def _double_frame_rate(
     observer.advance()
 
     # Of m frames there come 2 m - 1, so that the sound is longer by one of these; decoding cuts it.
-    colours = cache(partial(fit_colour_map, models.vae))
     observer.begin(chunk.stage_prefix + stage_costs.REFINE_TIME, len(schedule))
-    on_step = _step_listener(doubled, schedule, observer, colours, models.compression)
+    on_step = _step_listener(models, doubled, schedule, observer, models.compression)
     refined = denoise_full_size(models, doubled, video, latents.audio, schedule, on_step)
     return replace(refined, half_rate=latents.video)
 
 
 def _step_listener(
+    models: VideoModels,
     shot: Shot,
     schedule: tuple[float, ...],
     observer: Observer,
-    colours: Callable[[], ColourMap],
     pixels: int,
 ) -> Callable[[int, torch.Tensor], None]:
     """Reports steps of a stage in which a side of a latent stands for so many `pixels` of the shot's."""
@@ -255,6 +251,7 @@ def _step_listener(
         observer.advance()
         render = partial(
             _render_step,
+            models,
             before,
             tokens,
             sigma_before=levels[done - 1],
@@ -262,7 +259,6 @@ def _step_listener(
             frames=latent_frames(shot.frames),
             height=shot.height // pixels,
             width=shot.width // pixels,
-            colours=colours,
         )
         observer.preview(render)
         before = tokens
@@ -271,6 +267,7 @@ def _step_listener(
 
 
 def _render_step(
+    models: VideoModels,
     before: torch.Tensor | None,
     tokens: torch.Tensor,
     *,
@@ -279,9 +276,8 @@ def _render_step(
     frames: int,
     height: int,
     width: int,
-    colours: Callable[[], ColourMap],
 ) -> Image.Image:
     """Shows where the step points to, x₀ = x − σ v with v from the step's two ends, not the noise that is left."""
     if before is not None:
         tokens = tokens - (tokens - before) * (sigma / (sigma - sigma_before))
-    return render_preview(tokens, frames=frames, height=height, width=width, colours=colours())
+    return render_preview(tokens, frames=frames, height=height, width=width, colours=models.colours)

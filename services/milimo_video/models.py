@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,7 @@ from milimo_video.adapters import Adapters
 from milimo_video.checkpoint_files import SINGLE_FILE_PARTS, find_checkpoint, temporal_upsampler
 from milimo_video.continuation import continuing_pipeline
 from milimo_video.official import load_part, load_upsampler
+from milimo_video.preview import ColourMap, fit_colour_map
 from milimo_video.scaled_linear import store_in_fp8
 from milimo_video.streaming import STREAMED
 from milimo_video.temporal_upsampler import TemporalUpsampler
@@ -70,6 +72,11 @@ class VideoModels:
     def vae(self) -> Any:
         """The video autoencoder, an AutoencoderKLLTX2Video."""
         return self.text_to_video.vae
+
+    @cached_property
+    def colours(self) -> ColourMap:
+        """What previews are made with: fitted when the first one is asked for."""
+        return fit_colour_map(self.vae)
 
     @property
     def compression(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-from milimo_shapes.coupling import couple, move
+from milimo_shapes.coupling import couple, move, settle
 from milimo_shapes.lessons import draw_lesson
 from milimo_shapes.places import Choice, open_places
 from milimo_shapes.rendering import Canvas, draw
@@ -131,3 +131,17 @@ def test_objects_move_to_where_they_were_made() -> None:
         for right in (0, 1)
         for down in (0, 1)
     )
+
+
+def test_one_object_settles_at_the_place_nearest_to_the_middle() -> None:
+    cell, size = 0.25, (4, 8)
+    places = [(0.5 * x + 0.25, 0.5 * y + 0.25) for x in range(4) for y in range(2)]
+    added = torch.cat([_latents([place], size=size, cell=cell)[None] for place in places])
+    choices = [[Choice(own=place, possible=tuple(places), radius=0.2)] for place in places]
+    settled = settle(added, choices, cell, [(1.3, 0.8)] * 8)
+    for each in settled:
+        torch.testing.assert_close(each, added[places.index((1.25, 0.75))])
+    # Of four that are as near, always the same.
+    between = settle(added, choices, cell, [(1.0, 0.5)] * 8)
+    assert all(torch.equal(each, between[0]) for each in between)
+    assert torch.equal(settle(added, [[], *[2 * each for each in choices[1:]]], cell, [(1.0, 0.5)] * 8), added)

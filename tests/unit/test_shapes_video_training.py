@@ -224,7 +224,7 @@ def test_keyframes_are_further_tokens_at_their_time(model: Any, text: Any, calls
     assert torch.allclose(times[:, 1] - times[:, 0], torch.tensor(1 / 25))
 
 
-def test_the_transformer_is_written_as_the_service_loads_them(tmp_path: Path, model: Any) -> None:
+def test_the_transformer_is_written_as_the_service_loads_it(tmp_path: Path, model: Any) -> None:
     _component(STILLS, None).save(model, tmp_path)
     weights = load_file(tmp_path / "transformer" / "diffusion_pytorch_model.safetensors")
     assert torch.equal(weights["proj_in.weight"], model.proj_in.weight)
