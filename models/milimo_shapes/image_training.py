@@ -49,8 +49,8 @@ _BATCHES: Final = {SQUARE: 16, WIDE: 9, LARGE: 4, SQUARE_BESIDE: 9, WIDE_BESIDE:
 _PHASES: Final = (
     (0.18, {SQUARE: 1.0}),
     (0.36, {SQUARE: 0.4, WIDE: 0.6}),
-    (0.90, {SQUARE: 0.1, WIDE: 0.5, LARGE: 0.05, SQUARE_BESIDE: 0.05, WIDE_BESIDE: 0.3}),
-    (1.00, {SQUARE: 0.05, WIDE: 0.25, LARGE: 0.05, SQUARE_BESIDE: 0.1, WIDE_BESIDE: 0.55}),
+    (0.84, {SQUARE: 0.1, WIDE: 0.5, LARGE: 0.05, SQUARE_BESIDE: 0.05, WIDE_BESIDE: 0.3}),
+    (1.00, {SQUARE: 0.1, WIDE: 0.2, LARGE: 0.05, SQUARE_BESIDE: 0.25, WIDE_BESIDE: 0.4}),
 )
 _SHOWN: Final = 16
 # How often a noise level is one that the service visits.
@@ -107,7 +107,7 @@ class ImageTransformer:
     tokenizer: Any
     cache: LessonCache
     name: str = "image-transformer"
-    steps: int = 20000
+    steps: int = 23000
     learning_rate: float = 1e-3
     evaluate_every: int = 500
     _grounds: dict[tuple[str, Background], torch.Tensor] = field(default_factory=dict)

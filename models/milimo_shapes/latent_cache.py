@@ -17,7 +17,7 @@ import torch
 
 from milimo_shapes import shards
 from milimo_shapes.rendering import Canvas, draw
-from milimo_shapes.sampling import random_scene, stage_scene
+from milimo_shapes.sampling import random_scene, stage_scene, vary
 from milimo_shapes.scene import Motion
 
 if TYPE_CHECKING:
@@ -37,14 +37,16 @@ KEYFRAMES: Final = (0, 40, 80, 120)
 _FROM_START: Final = 0.75
 _LATEST_START: Final = 4.5
 _SHARD: Final = 16
+TWINS: Final = 2
 
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
     """A kind of shard: how many frames, whether at full size too, and what clips show.
 
-    Staged clips begin with their movement, where it always begins: words are enough to make one. Others begin anywhere,
-    at any time, and can only be continued. `stream` tells the kind's random numbers from other kinds'.
+    Staged clips begin with their movement, where it always begins: words are enough to make one. They come in twins, of
+    which the second, with an odd number, differs from the first in one fact. Others begin anywhere, at any time, and
+    can only be continued. `stream` tells the kind's random numbers from other kinds'.
     """
 
     name: str
@@ -83,11 +85,15 @@ class Shard:
 
 def clip_of(seed: int, kind: Kind, number: int) -> Clip:
     """Clip `number` of that kind of the cache that `seed` makes."""
-    random = np.random.default_rng((seed, kind.stream, number))
     if kind.is_staged:
+        random = np.random.default_rng((seed, kind.stream, number // TWINS))
         # Words about a picture tell no movement, and where an object begins depends on it.
         motions = tuple(Motion) if kind.frames > 1 else (Motion.STILL,)
-        return Clip(scene=stage_scene(random_scene(random, motions=motions)), start=0.0)
+        scene = random_scene(random, motions=motions)
+        if number % TWINS:
+            scene = vary(scene, random, motions=motions)
+        return Clip(scene=stage_scene(scene), start=0.0)
+    random = np.random.default_rng((seed, kind.stream, number))
     scene = random_scene(random)
     begins = random.random() < _FROM_START
     late = float(random.uniform(0.0, _LATEST_START))
@@ -149,11 +155,13 @@ class LatentCache:
     def draw(self, kind: Kind, size: str, count: int, random: np.random.Generator) -> Shard:
         """So many different clips of the kind, out of as few shards as hold them: at one size, and at half size.
 
-        Raises as `shard`.
+        Twins stand one after the other. Raises as `shard`.
         """
+        each = TWINS if kind.is_staged else 1
         drawn = [self.shard(kind, index) for index in random.permutation(self.size(kind))[: -(-count // _SHARD)]]
         clips = [clip for shard in drawn for clip in shard.clips]
-        chosen = random.choice(len(clips), min(count, len(clips)), replace=False)
+        groups = random.choice(len(clips) // each, min(count, len(clips)) // each, replace=False)
+        chosen = (groups[:, None] * each + np.arange(each)).ravel()
 
         def gather(pieces: list[torch.Tensor]) -> torch.Tensor:
             return torch.cat(pieces)[chosen]

@@ -26,6 +26,7 @@ _GAP: Final = 0.06  # between two objects, in shorter sides
 _PAIRS: Final = 0.3  # the part of scenes with two objects
 _GRADED: Final = 0.4  # the part of scenes with a graded background
 _ATTEMPTS: Final = 40
+_MOTION_VARIED: Final = 0.6  # the part of variations that are of a movement, where there are others
 
 
 def scene_of(seed: int, index: int, *, aspect: float = 2.0, motions: Sequence[Motion] = tuple(Motion)) -> Scene:
@@ -61,8 +62,25 @@ def random_scene(
     return Scene(things=things, background=background)
 
 
+def vary(scene: Scene, random: np.random.Generator, *, motions: Sequence[Motion]) -> Scene:
+    """The scene with another shape of its first object, or another movement out of `motions`."""
+    first, *others = scene.things
+    possible = [motion for motion in motions if motion is not first.motion]
+    if possible and random.random() < _MOTION_VARIED:
+        motion = possible[random.integers(len(possible))]
+        first = replace(first, motion=motion, size=Size.SMALL if motion is Motion.GROWING else first.size)
+    else:
+        shapes = [shape for shape in Shape if shape is not first.shape]
+        first = replace(first, shape=shapes[random.integers(len(shapes))])
+    return replace(scene, things=(first, *others))
+
+
 def stage_scene(scene: Scene, *, aspect: float = 2.0) -> Scene:
-    """The scene with its objects staged; without the second one where no arrangement keeps them apart."""
+    """The scene with its objects staged; without the second one where no arrangement keeps them apart.
+
+    A background fades downwards: words do not tell which way.
+    """
+    scene = replace(scene, background=replace(scene.background, sideways=False))
     first, *others = scene.things
     canvas = rough_film(aspect)
     for second in others:

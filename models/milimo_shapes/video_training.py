@@ -4,6 +4,9 @@ Single pictures first, of which many fit into a step, then a few frames of clips
 pieces of clips at full size. There it learns stage 2: to refine what comes from half size through enlarged latents,
 from the level at which the pipelines add noise to them. With some probability the first latents, or keyframes appended
 as further tokens, are given clean, at timestep 0, as the pipelines give them.
+
+Staged clips come in twins that differ in one word's meaning and get the same noise. That the difference between what is
+made of both is wrong counts several times: it is small beside all that both have in common, and it is what words say.
 """
 
 from __future__ import annotations
@@ -29,6 +32,7 @@ from milimo_shapes.latent_cache import (
     LATER,
     PAIRS,
     STILLS,
+    TWINS,
     Kind,
     LatentCache,
 )
@@ -55,6 +59,8 @@ _STEPPED_FROM: Final = 0.85
 _STEPPED: Final = 0.2
 _FEWER: Final = 3
 _LEARNED_STEPS: Final = 3
+# How much the squared error of the difference between twins counts beside that of each.
+_CONTRAST: Final = 2.0
 # Parts of names of parameters: of what is heard.
 _FROZEN: Final = ("audio", "a2v", "av_cross_attn")
 # How often full size is learned from enlarged latents, as stage 2 gets them, and not from what they should be; and the
@@ -78,21 +84,21 @@ class Turn:
 
 # They take about the same time.
 PICTURES: Final = Turn(kind=STILLS, size="half", count=36, frames=1)
-LARGE_PICTURES: Final = Turn(kind=STILLS, size="full", count=9, frames=1)
-SCATTERED: Final = Turn(kind=CLIPS, size="half", count=7, frames=6)
-WHOLE_CLIPS: Final = Turn(kind=CLIPS, size="half", count=3, frames=16)
+LARGE_PICTURES: Final = Turn(kind=STILLS, size="full", count=10, frames=1)
+SCATTERED: Final = Turn(kind=CLIPS, size="half", count=8, frames=6)
+WHOLE_CLIPS: Final = Turn(kind=CLIPS, size="half", count=4, frames=16)
 CONTINUED: Final = Turn(kind=LATER, size="half", count=3, frames=16)
 PIECES: Final = Turn(kind=PAIRS, size="full", count=2, frames=5)
 # Until which part of the steps, and how often each is learned from.
 _PHASES: Final = (
     (0.30, {PICTURES: 0.7, LARGE_PICTURES: 0.3}),
-    (0.85, {PICTURES: 0.3, LARGE_PICTURES: 0.05, SCATTERED: 0.34, WHOLE_CLIPS: 0.13, CONTINUED: 0.1, PIECES: 0.08}),
-    (1.00, {PICTURES: 0.15, LARGE_PICTURES: 0.06, SCATTERED: 0.28, WHOLE_CLIPS: 0.24, CONTINUED: 0.14, PIECES: 0.13}),
+    (0.85, {PICTURES: 0.22, LARGE_PICTURES: 0.08, SCATTERED: 0.34, WHOLE_CLIPS: 0.1, CONTINUED: 0.16, PIECES: 0.1}),
+    (1.00, {PICTURES: 0.15, LARGE_PICTURES: 0.08, SCATTERED: 0.26, WHOLE_CLIPS: 0.2, CONTINUED: 0.17, PIECES: 0.14}),
 )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
-class _Seen:
+class Seen:
     """Clips as the transformer sees them. Latents and noise are [B, C, F, h, w], tokens [B, F · h · w, C]."""
 
     clean: torch.Tensor
@@ -102,6 +108,7 @@ class _Seen:
     keyframes: torch.Tensor | None  # further tokens, given clean
     coords: torch.Tensor
     words: tuple[torch.Tensor, torch.Tensor]
+    are_twins: bool
 
     def say(self, transformer: Any, noisy: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
         """The velocities of noisy latents, as tokens."""
@@ -138,10 +145,13 @@ class _Seen:
 
     def loss(self, said: torch.Tensor, noisy: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
         """The loss of velocities that were said of noisy latents at these levels, which shall become the clean ones."""
-        error = (said - _tokens(velocity(noisy, self.clean, levels))).square().mean(dim=-1)
-        error = error * weight_of(levels, SPREAD)[:, None]
-        is_open = 1.0 - self.is_given
-        return (error * is_open).sum() / is_open.sum().clamp(min=1.0)
+        errors = said - _tokens(velocity(noisy, self.clean, levels))
+        errors = errors * (weight_of(levels, SPREAD)[:, None] * (1.0 - self.is_given)).sqrt()[..., None]
+        loss = errors.square().mean(dim=-1).sum()
+        if self.are_twins:
+            # Where only one of both is given, the other's error is all of the difference.
+            loss = loss + _CONTRAST * (errors[0::TWINS] - errors[1::TWINS]).square().mean(dim=-1).sum()
+        return loss / (1.0 - self.is_given).sum().clamp(min=1.0)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -198,14 +208,16 @@ class VideoTransformer:
         """The loss on clips of the cache that `random` draws, at noise levels that torch's generator draws."""
         seen = self._prepare(model, turn, random, device)
         count, is_full = len(seen.clean), turn.size == "full"
+        each = TWINS if seen.are_twins else 1
         levels = draw_levels(
-            count,
+            count // each,
             DISTILLED_STAGE_2 if is_full else DISTILLED,
             scheduled=_SCHEDULED,
             # With little noise there is too little left to mend what is wrong with enlarged latents.
             low=0.4 if is_full else 0.05,
             high=0.95 if is_full else 1.0,
-        ).to(device)
+        )
+        levels = levels.repeat_interleave(each).to(device)
         start = seen.clean
         if is_full:
             if random.random() < _ENLARGED:
@@ -219,7 +231,7 @@ class VideoTransformer:
         self, model: Any, turn: Turn, random: np.random.Generator, device: torch.device
     ) -> dict[str, torch.Tensor]:
         """The loss on fewer clips at half size, along the steps of stage 1: each from what the steps before it made."""
-        fewer = replace(turn, count=max(1, turn.count // _FEWER))
+        fewer = replace(turn, count=max(1, turn.count // (_FEWER * TWINS)) * TWINS)
         seen = self._prepare(model, fewer, random, device)
         noisy, losses = seen.noise, []
         learned = random.choice(len(DISTILLED), _LEARNED_STEPS, replace=False)
@@ -233,7 +245,7 @@ class VideoTransformer:
             noisy = noisy + (following - level) * speed
         return columns(map(str, _PHASES[-1][1]), str(turn), torch.stack(losses).mean())
 
-    def _prepare(self, model: Any, turn: Turn, random: np.random.Generator, device: torch.device) -> _Seen:
+    def _prepare(self, model: Any, turn: Turn, random: np.random.Generator, device: torch.device) -> Seen:
         """Clips of the cache that `random` draws, with words, what is given of them, and noise."""
         size = turn.size
         shard = self.cache.draw(turn.kind, size, turn.count, random)
@@ -244,6 +256,7 @@ class VideoTransformer:
         window = draw_window(turn, count, total, random)
         frames, area = list(window.frames), height * width
         clean = whole[:, :, frames].to(device)
+        each = TWINS if turn.kind.is_staged else 1
         coords = model.rope.prepare_video_coords(count, total, height, width, device, fps=FPS)
         coords = coords.unflatten(2, (total, area))[:, :, [frame - window.earlier for frame in frames]].flatten(2, 3)
 
@@ -252,14 +265,15 @@ class VideoTransformer:
             keyframes.append(_tokens(shard.keyframes[size][:, :, place : place + 1].to(device)))
             coords = torch.cat([coords, _keyframe_coords(coords, area, KEYFRAMES[place])], dim=2)
         given = torch.tensor(window.given, device=device)[:, None] * area
-        return _Seen(
+        return Seen(
             clean=clean,
             half=shard.latents["half"][:, :, frames],
-            noise=torch.randn_like(clean),
+            noise=torch.randn_like(clean[::each]).repeat_interleave(each, dim=0),
             is_given=(torch.arange(len(frames) * area, device=device)[None] < given).float(),
             keyframes=torch.cat(keyframes, dim=1) if keyframes else None,
             coords=coords,
             words=self._read(captions, device),
+            are_twins=turn.kind.is_staged,
         )
 
     def _keyframes(self, window: Window, random: np.random.Generator) -> list[int]:

@@ -13,7 +13,7 @@ from milimo_shapes.autoencoder_training import psnr, reconstruction_losses
 from milimo_shapes.batches import Form, draw_batch
 from milimo_shapes.checkpoints import load_state, save_state
 from milimo_shapes.flow import add_noise, draw_levels, velocity, weight_of
-from milimo_shapes.latent_cache import CLIPS, LATER, STILLS, LatentCache, clip_of, write_cache
+from milimo_shapes.latent_cache import CLIPS, LATER, STILLS, Kind, LatentCache, clip_of, write_cache
 from milimo_shapes.rendering import Canvas, draw
 from milimo_shapes.sampling import random_scene, stage_scene
 from milimo_shapes.scene import Motion
@@ -189,6 +189,21 @@ def test_staged_clips_begin_with_their_movement_where_it_always_begins() -> None
     assert {clip_of(0, STILLS, number).scene.things[0].motion for number in range(50)} == {Motion.STILL}
 
 
+@pytest.mark.parametrize("kind", [STILLS, CLIPS], ids=lambda kind: kind.name)
+def test_twins_differ_in_one_fact(kind: Kind) -> None:
+    differences = []
+    for number in range(0, 240, 2):
+        one, other = (clip_of(0, kind, number + place).scene for place in range(2))
+        assert one.background == other.background
+        first, second = one.things[0], other.things[0]
+        assert first.colour is second.colour
+        assert (first.size is second.size) or Motion.GROWING in (first.motion, second.motion)
+        assert (first.shape is second.shape) != (first.motion is second.motion)
+        differences.append("motion" if first.shape is second.shape else "shape")
+    assert set(differences) == ({"shape"} if kind is STILLS else {"shape", "motion"})
+    assert differences.count("motion") in (0, *range(50, 95))
+
+
 def test_two_staged_objects_never_touch_and_lie_as_they_did() -> None:
     random = np.random.default_rng(3)
     kept = turned = 0
@@ -231,6 +246,10 @@ def test_a_cache_gives_back_what_was_encoded(tmp_path: Path, autoencoder: Any) -
     drawn = cache.draw(STILLS, "half", 32, np.random.default_rng(0))
     assert sorted(map(str, drawn.clips)) == sorted(str(clip_of(3, STILLS, number)) for number in range(32))
     assert torch.equal(drawn.latents["half"][drawn.clips.index(shard.clips[2])], shard.latents["half"][2])
+    pairs = cache.draw(STILLS, "half", 6, np.random.default_rng(1)).clips
+    numbers = [[clip_of(3, STILLS, number) for number in range(32)].index(clip) for clip in pairs]
+    assert numbers[1::2] == [number + 1 for number in numbers[::2]]
+    assert all(number % 2 == 0 for number in numbers[::2])
     frames = draw(shard.clips[2].scene, Canvas(width=128, height=64, start=shard.clips[2].start)).frames
     pixels = torch.from_numpy(frames).permute(3, 0, 1, 2)[None].float() / 127.5 - 1.0
     with torch.no_grad():

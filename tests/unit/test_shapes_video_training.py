@@ -19,6 +19,7 @@ from milimo_shapes.video_training import (
     PIECES,
     SCATTERED,
     WHOLE_CLIPS,
+    Seen,
     Turn,
     VideoTransformer,
     Window,
@@ -143,6 +144,50 @@ def test_stage_1_learns_along_its_steps(model: Any, text: Any, calls: list[dict[
     np.testing.assert_allclose([float(call["sigma"][0]) / 1000 for call in calls], DISTILLED, rtol=1e-6)
     # What the steps made is what the next one sees, without a gradient through it.
     assert not any(call["hidden_states"].requires_grad for call in calls)
+
+
+@pytest.mark.parametrize("turn", [PICTURES, SCATTERED, CONTINUED], ids=str)
+def test_twins_see_the_same_noise(model: Any, text: Any, calls: list[dict[str, Any]], turn: Turn) -> None:
+    with torch.no_grad():
+        for seed in range(20):
+            _loss(model, text, turn, seed=seed)
+    apart = []
+    for call in calls:
+        levels, noisy = call["sigma"] / 1000, call["hidden_states"]
+        is_open = (call["timestep"] > 0).expand(noisy.shape[:2]).all(dim=0)
+        assert turn is CONTINUED or torch.equal(levels[0::2], levels[1::2])
+        for pair in range(0, len(levels), 2):
+            # Of what is almost pure noise.
+            if bool((levels[pair : pair + 2] > 0.95).all()):
+                apart.append(float((noisy[pair] - noisy[pair + 1])[is_open].std()))
+    assert apart
+    assert min(apart) > 1.2 if turn is CONTINUED else max(apart) < 0.2
+
+
+def test_what_twins_differ_in_counts_more() -> None:
+    clean = torch.zeros(2, 3, 1, 2, 2)
+    levels, zero = torch.ones(2), torch.zeros(2, 4)
+
+    def loss(said: torch.Tensor, *, are_twins: bool) -> float:
+        words = (torch.zeros(2, 1, 1), torch.zeros(2, 1, 1))
+        seen = Seen(
+            clean=clean,
+            half=clean,
+            noise=clean,
+            is_given=zero,
+            keyframes=None,
+            coords=zero,
+            words=words,
+            are_twins=are_twins,
+        )
+        return float(seen.loss(said, clean, levels))
+
+    alike = torch.ones(2, 4, 3)
+    apart = torch.tensor([1.0, -1.0])[:, None, None] * alike
+    assert loss(alike, are_twins=True) == pytest.approx(loss(alike, are_twins=False))
+    assert loss(alike, are_twins=False) == pytest.approx(loss(apart, are_twins=False))
+    # The difference is 2, its square 4, of one pair for two clips, twice.
+    assert loss(apart, are_twins=True) == pytest.approx(5.0 * loss(apart, are_twins=False))
 
 
 def test_stage_2_learns_from_enlarged_latents(model: Any, text: Any, calls: list[dict[str, Any]]) -> None:
