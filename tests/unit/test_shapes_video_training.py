@@ -156,10 +156,9 @@ def test_twins_see_the_same_noise(model: Any, text: Any, calls: list[dict[str, A
         levels, noisy = call["sigma"] / 1000, call["hidden_states"]
         is_open = (call["timestep"] > 0).expand(noisy.shape[:2]).all(dim=0)
         assert turn is CONTINUED or torch.equal(levels[0::2], levels[1::2])
-        for pair in range(0, len(levels), 2):
-            # Of what is almost pure noise.
-            if bool((levels[pair : pair + 2] > 0.95).all()):
-                apart.append(float((noisy[pair] - noisy[pair + 1])[is_open].std()))
+        # Of what is almost pure noise.
+        loud = [pair for pair in range(0, len(levels), 2) if bool((levels[pair : pair + 2] > 0.95).all())]
+        apart += [float((noisy[pair] - noisy[pair + 1])[is_open].std()) for pair in loud]
     assert apart
     assert min(apart) > 1.2 if turn is CONTINUED else max(apart) < 0.2
 
