@@ -50,7 +50,8 @@ def image_trials(root: Path, share: float) -> Iterator[Trial]:
     models = load_image_models(root, device_plan("cpu"))
     yield _from_words(models, max(1, round(share * _WORDS)))
     yield _with_reference(models, max(1, round(share * _BESIDE)))
-    yield _inpainted(models, max(1, round(share * _BESIDE)))
+    for crop_padding in (0, None):
+        yield _inpainted(models, max(1, round(share * _BESIDE)), crop_padding)
 
 
 def _from_words(models: ImageModels, count: int) -> Trial:
@@ -86,8 +87,12 @@ def _with_reference(models: ImageModels, count: int) -> Trial:
     return Trial(findings=(Finding(name=name, value=right / count, wanted=0.85),), rows=(rows[:_SHOWN],))
 
 
-def _inpainted(models: ImageModels, count: int) -> Trial:
-    """An object is asked for in the right half; in half of the images there is one in the left."""
+def _inpainted(models: ImageModels, count: int, crop_padding: int | None) -> Trial:
+    """An object is asked for in the right half; in half of the images there is one in the left.
+
+    Cropped to the mask, all that the model works on shall change. On a whole image it has placed the object before
+    there is anything to see of the mask: that is told, but nothing is wanted of it.
+    """
     random = np.random.default_rng((_HELD_OUT, 2))
     mask = np.zeros((_HEIGHT, _WIDTH), np.uint8)
     mask[:, _MASKED_FROM:] = 255
@@ -97,16 +102,25 @@ def _inpainted(models: ImageModels, count: int) -> Trial:
         left = replace(there.things[0], across=0.0)
         has_other = seed % 2 == 1 and left.colour is not scene.things[0].colour
         given = _draw(replace(scene, things=(left,) if has_other else ()))
-        picture = _make(models, caption_of(scene, random, moving=False), seed, mask=mask, references=(given,))
+        words = caption_of(scene, random, moving=False)
+        picture = _make(models, words, seed, references=(given,), mask=mask, crop_padding=crop_padding)
         found = _find(scene.things[0], picture)
         right += found is not None and found.shape is scene.things[0].shape and found.x * _HEIGHT >= _MASKED_FROM
         rows += [given, picture]
-    name = f"inpainting, {count} images: the object that was asked for, inside the mask"
+    if crop_padding is None:
+        return Trial(findings=(Finding(name="the same, not cropped to the mask", value=right / count),))
+    name = f"inpainting, {count} images, cropped to the mask: the object that was asked for, inside the mask"
     return Trial(findings=(Finding(name=name, value=right / count, wanted=0.85),), rows=(rows[:_SHOWN],))
 
 
 def _make(
-    models: ImageModels, prompt: str, seed: int, *, references: tuple[Bytes, ...] = (), mask: Bytes | None = None
+    models: ImageModels,
+    prompt: str,
+    seed: int,
+    *,
+    references: tuple[Bytes, ...] = (),
+    mask: Bytes | None = None,
+    crop_padding: int | None = None,
 ) -> Bytes:
     """An image; with a mask, the reference is what it lies on."""
     named = tuple(Reference(asset_id=str(index), width=_WIDTH, height=_HEIGHT) for index in range(len(references)))
@@ -117,7 +131,9 @@ def _make(
         height=_HEIGHT,
         seed=seed,
         references=() if mask is not None else named,
-        inpaint=None if mask is None else Inpaint(image=named[0], mask=replace(named[0], asset_id="mask")),
+        inpaint=None
+        if mask is None
+        else Inpaint(image=named[0], mask=replace(named[0], asset_id="mask"), crop_padding=crop_padding),
     )
     plan = plan_image(
         request, is_distilled=models.is_distilled, random_seed=0, autoencoders=frozenset({models.autoencoders.kind})

@@ -49,6 +49,10 @@ if TYPE_CHECKING:
 _PREFIXED: Final = 0.2
 _KEYFRAMED: Final = 0.2
 _CHAINED: Final = 0.1
+# How often the latents that a chunk goes on from are only as good as the transformer makes them, from noise of a level
+# between these.
+_REMADE: Final = 0.6
+_REMADE_FROM: Final = (0.4, 0.9)
 # Latents that chunks share.
 _OVERLAP: Final = align_overlap(OVERLAP_FRAMES).slices
 # How often a noise level is one that the pipelines visit.
@@ -102,9 +106,10 @@ class Seen:
     """Clips as the transformer sees them. Latents and noise are [B, C, F, h, w], tokens [B, F · h · w, C]."""
 
     clean: torch.Tensor
+    given: torch.Tensor  # the clean ones, or what stands for them where they are given
     half: torch.Tensor
     noise: torch.Tensor
-    is_given: torch.Tensor  # [B, F · h · w] of ones and zeros: tokens that are given clean
+    is_given: torch.Tensor  # [B, F · h · w] of ones and zeros: tokens that are given, at timestep 0
     keyframes: torch.Tensor | None  # further tokens, given clean
     coords: torch.Tensor
     words: tuple[torch.Tensor, torch.Tensor]
@@ -113,7 +118,7 @@ class Seen:
     def say(self, transformer: Any, noisy: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
         """The velocities of noisy latents, as tokens."""
         count, _, frames, height, width = noisy.shape
-        tokens = torch.where(self.is_given[..., None] > 0, _tokens(self.clean), _tokens(noisy))
+        tokens = torch.where(self.is_given[..., None] > 0, _tokens(self.given), _tokens(noisy))
         clear = self.is_given
         if self.keyframes is not None:
             tokens = torch.cat([tokens, self.keyframes], dim=1)
@@ -218,6 +223,8 @@ class VideoTransformer:
             high=0.95 if is_full else 1.0,
         )
         levels = levels.repeat_interleave(each).to(device)
+        if random.random() < _REMADE:
+            seen = self._remake(model, seen)
         start = seen.clean
         if is_full:
             if random.random() < _ENLARGED:
@@ -267,6 +274,7 @@ class VideoTransformer:
         given = torch.tensor(window.given, device=device)[:, None] * area
         return Seen(
             clean=clean,
+            given=clean,
             half=shard.latents["half"][:, :, frames],
             noise=torch.randn_like(clean[::each]).repeat_interleave(each, dim=0),
             is_given=(torch.arange(len(frames) * area, device=device)[None] < given).float(),
@@ -275,6 +283,20 @@ class VideoTransformer:
             words=self._read(captions, device),
             are_twins=turn.kind.is_staged,
         )
+
+    @torch.no_grad()
+    def _remake(self, model: Any, seen: Seen) -> Seen:
+        """The same, with several given latents of a clip as the model makes them; single ones come from images."""
+        area = seen.clean.shape[-2] * seen.clean.shape[-1]
+        is_chunk = seen.is_given.sum(dim=1) > area
+        if not is_chunk.any():
+            return seen
+        low, high = _REMADE_FROM
+        levels = low + (high - low) * torch.rand(len(is_chunk), device=is_chunk.device)
+        noisy = add_noise(seen.clean, torch.randn_like(seen.clean), levels)
+        said = replace(seen, is_given=torch.zeros_like(seen.is_given)).say(model, noisy, levels)
+        remade = noisy - levels.view(-1, 1, 1, 1, 1) * said.transpose(1, 2).reshape(noisy.shape)
+        return replace(seen, given=torch.where(is_chunk.view(-1, 1, 1, 1, 1), remade, seen.clean))
 
     def _keyframes(self, window: Window, random: np.random.Generator) -> list[int]:
         """Which keyframes are given: at times one or two of those in the window."""

@@ -171,6 +171,7 @@ def test_what_twins_differ_in_counts_more() -> None:
         words = (torch.zeros(2, 1, 1), torch.zeros(2, 1, 1))
         seen = Seen(
             clean=clean,
+            given=clean,
             half=clean,
             noise=clean,
             is_given=zero,
@@ -209,13 +210,30 @@ def test_stage_2_learns_from_enlarged_latents(model: Any, text: Any, calls: list
 
 
 def test_what_begins_anywhere_is_only_ever_continued(model: Any, text: Any, calls: list[dict[str, Any]]) -> None:
-    with torch.no_grad():
-        for seed in range(4):
+    for seed in range(4):
+        with torch.no_grad():
             _loss(model, text, CONTINUED, seed=seed)
-    for given in calls:
+        timestep = calls[-1]["timestep"]
         # At least the first latent is clean.
-        assert given["timestep"].shape[1] >= 10 * 32
-        assert bool((given["timestep"][:, :32] == 0).all())
+        assert timestep.shape[1] >= 10 * 32
+        assert bool((timestep[:, :32] == 0).all())
+
+
+def test_chunks_go_on_from_what_was_made(model: Any, text: Any, calls: list[dict[str, Any]]) -> None:
+    component = _component(CONTINUED.kind, text)
+    clean = component.cache.draw(CONTINUED.kind, "half", 4, np.random.default_rng(0)).latents["half"][:, :, 0]
+    exact: dict[bool, set[bool]] = {True: set(), False: set()}
+    with torch.no_grad():
+        for seed in range(12):
+            _loss(model, text, CONTINUED, seed=seed)
+            timestep, tokens = calls[-1]["timestep"], calls[-1]["hidden_states"]
+            if calls[-1]["video_coords"][0, 0, 0, 0] > 0 or timestep.shape[1] != 10 * 32:
+                continue
+            for clip in range(4):
+                is_chunk = bool((timestep[clip, : 4 * 32] == 0).all())
+                first = clean[clip].flatten(1).transpose(0, 1)
+                exact[is_chunk].add(bool(torch.equal(tokens[clip, :32], first)))
+    assert exact == {True: {True, False}, False: {True}}
 
 
 def test_what_is_seen_of_clips() -> None:
