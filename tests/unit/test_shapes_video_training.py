@@ -149,7 +149,7 @@ def test_stage_1_learns_along_its_steps(model: Any, text: Any, calls: list[dict[
 @pytest.mark.parametrize("turn", [PICTURES, SCATTERED, CONTINUED], ids=str)
 def test_twins_see_the_same_noise(model: Any, text: Any, calls: list[dict[str, Any]], turn: Turn) -> None:
     with torch.no_grad():
-        for seed in range(20):
+        for seed in range(8):
             _loss(model, text, turn, seed=seed)
     apart = []
     for call in calls:
@@ -224,7 +224,7 @@ def test_chunks_go_on_from_what_was_made(model: Any, text: Any, calls: list[dict
     clean = component.cache.draw(CONTINUED.kind, "half", 4, np.random.default_rng(0)).latents["half"][:, :, 0]
     exact: dict[bool, set[bool]] = {True: set(), False: set()}
     with torch.no_grad():
-        for seed in range(12):
+        for seed in range(8):
             _loss(model, text, CONTINUED, seed=seed)
             timestep, tokens = calls[-1]["timestep"], calls[-1]["hidden_states"]
             if calls[-1]["video_coords"][0, 0, 0, 0] > 0 or timestep.shape[1] != 10 * 32:
