@@ -50,7 +50,7 @@ _PHASES: Final = (
     (0.18, {SQUARE: 1.0}),
     (0.36, {SQUARE: 0.4, WIDE: 0.6}),
     (0.84, {SQUARE: 0.1, WIDE: 0.5, LARGE: 0.05, SQUARE_BESIDE: 0.05, WIDE_BESIDE: 0.3}),
-    (1.00, {SQUARE: 0.1, WIDE: 0.2, LARGE: 0.05, SQUARE_BESIDE: 0.25, WIDE_BESIDE: 0.4}),
+    (1.00, {SQUARE: 0.08, WIDE: 0.17, LARGE: 0.05, SQUARE_BESIDE: 0.15, WIDE_BESIDE: 0.55}),
 )
 _SHOWN: Final = 16
 # How often a noise level is one that the service visits.
@@ -107,7 +107,7 @@ class ImageTransformer:
     tokenizer: Any
     cache: LessonCache
     name: str = "image-transformer"
-    steps: int = 23000
+    steps: int = 24500
     learning_rate: float = 1e-3
     evaluate_every: int = 500
     _grounds: dict[tuple[str, Background], torch.Tensor] = field(default_factory=dict)
