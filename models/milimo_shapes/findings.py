@@ -42,17 +42,23 @@ _TAIL: Final = """
 | latents of 4,096 pictures, 2,560 clips, 384 clips at all sizes | | 30 |
 | spatial upsampler, temporal upsampler | 2,500, 2,000 | 8 |
 | Gemma and connectors of videos | 800 | 4 |
-| video transformer | 11,700 | 180 |
+| video transformer | 23,000 | 290 |
 | image autoencoder | 4,000 | 47 |
-| latents of 16,896 pictures and 6,144 images beside them | | 12 |
-| image transformer, Qwen3 | 20,000 | 300 |
+| latents of 20,000 pictures and 9,200 images beside them | | 12 |
+| image transformer, Qwen3 | 25,800 | 360 |
 
 The video model and the image model are trained side by side, with a thread each: two threads on one of them are half as
 fast again, not twice. Transformers learn by flow matching, mostly at the noise levels that the distilled schedules
 visit, and along their steps. One object of which only words tell begins in the middle, or where it has room to move;
-two of a picture lie where the noise that they are learned from is most like them. Qwen3 learns with its transformer,
-Gemma before it, from what captions say. A run goes on where it was stopped, and its `curve.csv` and `held_out.csv` tell
-how it went. Audio parts are silent by construction.
+two of a picture lie where the noise that they are learned from is most like them. Clips of which words tell all come in
+twins that differ in one fact and get the same noise, and what is wrong with their difference counts most: without them
+shapes and movements, small beside colours and backgrounds, are heard late. Qwen3 learns with its transformer, Gemma
+before it, from what captions say. A run goes on where it was stopped, and its `curve.csv` and `held_out.csv` tell how it
+went. Audio parts are silent by construction.
+
+Inpainting works on the mask's surroundings here (`crop_padding` 0). On a whole image a distilled model has placed an
+object in its first step, before anything but the words and the image beside it can be seen: one that lies astride the
+mask's edge is cut there.
 """
 
 

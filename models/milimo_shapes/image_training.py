@@ -43,14 +43,14 @@ LARGE: Final = LessonKind(name="large", width=256, height=256, has_image=False)
 SQUARE_BESIDE: Final = LessonKind(name="square_beside", width=128, height=128, has_image=True)
 WIDE_BESIDE: Final = LessonKind(name="wide_beside", width=256, height=128, has_image=True)
 # By kind, how many the cache has, and how many make a batch: batches take about the same time.
-KINDS: Final = {SQUARE: 4096, WIDE: 6144, LARGE: 512, SQUARE_BESIDE: 3072, WIDE_BESIDE: 3072}
+KINDS: Final = {SQUARE: 4096, WIDE: 6144, LARGE: 512, SQUARE_BESIDE: 3072, WIDE_BESIDE: 6144}
 _BATCHES: Final = {SQUARE: 16, WIDE: 9, LARGE: 4, SQUARE_BESIDE: 9, WIDE_BESIDE: 5}
 # Until which part of the steps, and how often each is learned from.
 _PHASES: Final = (
     (0.18, {SQUARE: 1.0}),
     (0.36, {SQUARE: 0.4, WIDE: 0.6}),
     (0.84, {SQUARE: 0.1, WIDE: 0.5, LARGE: 0.05, SQUARE_BESIDE: 0.05, WIDE_BESIDE: 0.3}),
-    (1.00, {SQUARE: 0.08, WIDE: 0.17, LARGE: 0.05, SQUARE_BESIDE: 0.15, WIDE_BESIDE: 0.55}),
+    (1.00, {SQUARE: 0.06, WIDE: 0.14, LARGE: 0.05, SQUARE_BESIDE: 0.15, WIDE_BESIDE: 0.6}),
 )
 _SHOWN: Final = 16
 # How often a noise level is one that the service visits.
@@ -107,7 +107,7 @@ class ImageTransformer:
     tokenizer: Any
     cache: LessonCache
     name: str = "image-transformer"
-    steps: int = 24500
+    steps: int = 25800
     learning_rate: float = 1e-3
     evaluate_every: int = 500
     _grounds: dict[tuple[str, Background], torch.Tensor] = field(default_factory=dict)

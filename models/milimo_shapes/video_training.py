@@ -171,7 +171,7 @@ class VideoTransformer:
     text: Any
     tokenizer: Any
     name: str = "video-transformer"
-    steps: int = 11700
+    steps: int = 23000
     learning_rate: float = 1e-3
     evaluate_every: int = 500
 

@@ -13,6 +13,9 @@ import numpy as np
 import psutil
 import pytest
 from milimo_deploy.demo import FRAMES
+from milimo_shapes.outlines import Shape
+from milimo_shapes.scene import Colour, Motion
+from milimo_shapes.watching import watch
 
 COMMAND = [sys.executable, "-m", "milimo_deploy.demo"]
 
@@ -36,6 +39,14 @@ def test_makes_a_film_of_a_script(environment: dict[str, str], tmp_path: Path) -
     with av.open(str(film)) as container:
         frames = [frame.to_ndarray(format="rgb24").astype(np.uint8) for frame in container.decode(video=0)]
     assert [frame.shape for frame in frames] == [(128, 256, 3)] * (3 * FRAMES)
+    # Each shot shows what the script says of it, all the time.
+    shots = [watch(frames[start : start + FRAMES : 4])[0] for start in range(0, 3 * FRAMES, FRAMES)]
+    assert [(shot.colour, shot.shape, shot.motion) for shot in shots] == [
+        (Colour.YELLOW, Shape.CIRCLE, Motion.UP),
+        (Colour.RED, Shape.TRIANGLE, Motion.RIGHT),
+        (Colour.WHITE, Shape.STAR, Motion.BOUNCING),
+    ]
+    assert min(shot.presence for shot in shots) > 0.9
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["Ctrl-C", "SIGTERM"])

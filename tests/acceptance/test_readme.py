@@ -15,6 +15,9 @@ import pytest
 from milimo_deploy import small_models
 from milimo_deploy.mesh import free_addresses, plan_mesh
 from milimo_deploy.running import running_mesh
+from milimo_shapes.outlines import Shape
+from milimo_shapes.scene import Colour, Motion
+from milimo_shapes.watching import watch
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -59,6 +62,8 @@ def test_python(mesh: RunningMesh, tmp_path: Path) -> None:
         frames = [frame.to_ndarray(format="rgb24").astype(np.uint8) for frame in container.decode(video=0)]
     # The size that the small models make best, since nobody said one.
     assert (len(frames), frames[0].shape) == (121, (128, 256, 3))
+    star = watch(frames[::4])[0]
+    assert (star.colour, star.shape, star.motion) == (Colour.YELLOW, Shape.STAR, Motion.BOUNCING)
 
 
 @pytest.mark.skipif(shutil.which("jq") is None, reason="jq is not installed")
