@@ -48,16 +48,16 @@ down: $(VENV)/.installed  ## stops it
 RUNS ?= $(MILIMO_HOME)/shapes-runs
 SHAPES_SEED ?= 0
 # Memory stays with the process: giving back and asking again for every tensor takes a fifth of a step's time.
-SHAPES := OMP_NUM_THREADS=1 MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=34359738368 MALLOC_TOP_PAD_=268435456 \
+SHAPES := MALLOC_MMAP_MAX_=0 MALLOC_TRIM_THRESHOLD_=34359738368 MALLOC_TOP_PAD_=268435456 \
 	$(BIN)/python -m milimo_shapes
 
-# One core for each model: two threads on one of them are hardly faster than one.
+# One core for each model: two threads on one of them are not twice as fast.
 train-shapes: $(VENV)/.installed  ## trains the small models that come with it: hours on two cores; goes on where it was
 	$(MAKE) --jobs=2 train-shapes-ltx-2 train-shapes-flux-2
 	$(SHAPES) assemble --runs "$(RUNS)"
 
 train-shapes-%: $(VENV)/.installed
-	$(SHAPES) train $* --runs "$(RUNS)" --seed "$(SHAPES_SEED)"
+	OMP_NUM_THREADS=1 $(SHAPES) train $* --runs "$(RUNS)" --seed "$(SHAPES_SEED)"
 
 evaluate-shapes: $(VENV)/.installed  ## judges what they make; writes docs/shapes.md
 	$(SHAPES) evaluate --docs docs

@@ -53,7 +53,7 @@ visit, and along their steps. One object of which only words tell begins in the 
 two of a picture lie where the noise that they are learned from is most like them. Clips of which words tell all come in
 twins that differ in one fact and get the same noise, and what is wrong with their difference counts most: without them
 shapes and movements, small beside colours and backgrounds, are heard late. Qwen3 learns with its transformer, Gemma
-before it, from what captions say. A run goes on where it was stopped, and its `curve.csv` and `held_out.csv` tell how it
+before it, from what captions say. A run goes on where it was stopped; its `curve.csv` and `held_out.csv` tell how it
 went. Audio parts are silent by construction.
 
 Inpainting works on the mask's surroundings here (`crop_padding` 0). On a whole image a distilled model has placed an
