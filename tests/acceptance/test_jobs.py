@@ -187,7 +187,8 @@ def test_cancel_ends_soon_and_leaves_nothing(client: Milimo, project: projects_p
 
 
 def test_job_that_waits_can_be_cancelled(client: Milimo, project: projects_pb2.Project) -> None:
-    first, second = _submit(client, project, seed=10), _submit(client, project, seed=11)
+    # Long enough that the second one still waits when it is watched, on a fast machine too.
+    first, second = _submit(client, project, seed=10, frames=481), _submit(client, project, seed=11)
     watch = client.watch(second.id)
     place = next(event.queue_position for event in watch if event.HasField("queue_position"))
     assert place.reason
