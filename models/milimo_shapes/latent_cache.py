@@ -44,9 +44,9 @@ TWINS: Final = 2
 class Kind:
     """A kind of shard: how many frames, whether at full size too, and what clips show.
 
-    Staged clips begin with their movement, where it always begins: words are enough to make one. They come in twins, of
-    which the second, with an odd number, differs from the first in one fact. Others begin anywhere, at any time, and
-    can only be continued. `stream` tells the kind's random numbers from other kinds'.
+    Staged clips begin with their movement, where it always begins: words are enough to make one. Others begin anywhere,
+    at any time, and can only be continued. Of twins the second, with an odd number, differs from the first in one fact.
+    `stream` tells the kind's random numbers from other kinds'.
     """
 
     name: str
@@ -54,12 +54,13 @@ class Kind:
     frames: int
     has_full: bool
     is_staged: bool
+    has_twins: bool
 
 
-STILLS: Final = Kind(name="stills", stream=5, frames=1, has_full=True, is_staged=True)
-CLIPS: Final = Kind(name="clips", stream=6, frames=FRAMES, has_full=False, is_staged=True)
-LATER: Final = Kind(name="later", stream=0, frames=FRAMES, has_full=False, is_staged=False)
-PAIRS: Final = Kind(name="pairs", stream=1, frames=FRAMES, has_full=True, is_staged=False)
+STILLS: Final = Kind(name="stills", stream=5, frames=1, has_full=True, is_staged=True, has_twins=True)
+CLIPS: Final = Kind(name="clips", stream=6, frames=FRAMES, has_full=False, is_staged=True, has_twins=True)
+LATER: Final = Kind(name="later", stream=0, frames=FRAMES, has_full=False, is_staged=False, has_twins=False)
+PAIRS: Final = Kind(name="pairs", stream=7, frames=FRAMES, has_full=True, is_staged=False, has_twins=True)
 KINDS: Final = (STILLS, CLIPS, LATER, PAIRS)
 
 
@@ -85,19 +86,17 @@ class Shard:
 
 def clip_of(seed: int, kind: Kind, number: int) -> Clip:
     """Clip `number` of that kind of the cache that `seed` makes."""
-    if kind.is_staged:
-        random = np.random.default_rng((seed, kind.stream, number // TWINS))
-        # Words about a picture tell no movement, and where an object begins depends on it.
-        motions = tuple(Motion) if kind.frames > 1 else (Motion.STILL,)
-        scene = random_scene(random, motions=motions)
-        if number % TWINS:
-            scene = vary(scene, random, motions=motions)
-        return Clip(scene=stage_scene(scene), start=0.0)
-    random = np.random.default_rng((seed, kind.stream, number))
-    scene = random_scene(random)
-    begins = random.random() < _FROM_START
+    pair, is_second = divmod(number, TWINS) if kind.has_twins else (number, 0)
+    random = np.random.default_rng((seed, kind.stream, pair))
+    # Words about a picture tell no movement, and where a staged object begins depends on it.
+    motions = tuple(Motion) if kind.frames > 1 else (Motion.STILL,)
+    scene = random_scene(random, motions=motions)
+    begins = kind.is_staged or random.random() < _FROM_START
     late = float(random.uniform(0.0, _LATEST_START))
-    return Clip(scene=scene, start=0.0 if begins else late)
+    if is_second:
+        # What begins anywhere goes on as it does, whatever words say.
+        scene = vary(scene, random, motions=motions if kind.is_staged else ())
+    return Clip(scene=stage_scene(scene) if kind.is_staged else scene, start=0.0 if begins else late)
 
 
 def write_cache(
@@ -157,7 +156,7 @@ class LatentCache:
 
         Twins stand one after the other. Raises as `shard`.
         """
-        each = TWINS if kind.is_staged else 1
+        each = TWINS if kind.has_twins else 1
         drawn = [self.shard(kind, index) for index in random.permutation(self.size(kind))[: -(-count // _SHARD)]]
         clips = [clip for shard in drawn for clip in shard.clips]
         groups = random.choice(len(clips) // each, min(count, len(clips)) // each, replace=False)

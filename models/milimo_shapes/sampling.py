@@ -63,7 +63,10 @@ def random_scene(
 
 
 def vary(scene: Scene, random: np.random.Generator, *, motions: Sequence[Motion]) -> Scene:
-    """The scene with another shape of its first object, or another movement out of `motions`."""
+    """The scene with another shape of its first object, or another movement out of `motions`.
+
+    Objects may come closer to each other, until they are staged.
+    """
     first, *others = scene.things
     possible = [motion for motion in motions if motion is not first.motion]
     if possible and random.random() < _MOTION_VARIED:

@@ -5,7 +5,7 @@ pieces of clips at full size. There it learns stage 2: to refine what comes from
 from the level at which the pipelines add noise to them. With some probability the first latents, or keyframes appended
 as further tokens, are given clean, at timestep 0, as the pipelines give them.
 
-Staged clips come in twins that differ in one word's meaning and get the same noise. That the difference between what is
+Most clips come in twins that differ in one word's meaning and get the same noise. That the difference between what is
 made of both is wrong counts several times: it is small beside all that both have in common, and it is what words say.
 """
 
@@ -96,8 +96,8 @@ PIECES: Final = Turn(kind=PAIRS, size="full", count=2, frames=5)
 # Until which part of the steps, and how often each is learned from.
 _PHASES: Final = (
     (0.30, {PICTURES: 0.7, LARGE_PICTURES: 0.3}),
-    (0.85, {PICTURES: 0.15, LARGE_PICTURES: 0.08, SCATTERED: 0.3, WHOLE_CLIPS: 0.1, CONTINUED: 0.18, PIECES: 0.19}),
-    (1.00, {PICTURES: 0.12, LARGE_PICTURES: 0.08, SCATTERED: 0.24, WHOLE_CLIPS: 0.18, CONTINUED: 0.18, PIECES: 0.2}),
+    (0.60, {PICTURES: 0.15, LARGE_PICTURES: 0.08, SCATTERED: 0.3, WHOLE_CLIPS: 0.1, CONTINUED: 0.18, PIECES: 0.19}),
+    (1.00, {PICTURES: 0.07, LARGE_PICTURES: 0.06, SCATTERED: 0.22, WHOLE_CLIPS: 0.11, CONTINUED: 0.2, PIECES: 0.34}),
 )
 
 
@@ -263,7 +263,7 @@ class VideoTransformer:
         window = draw_window(turn, count, total, random)
         frames, area = list(window.frames), height * width
         clean = whole[:, :, frames].to(device)
-        each = TWINS if turn.kind.is_staged else 1
+        each = TWINS if turn.kind.has_twins else 1
         coords = model.rope.prepare_video_coords(count, total, height, width, device, fps=FPS)
         coords = coords.unflatten(2, (total, area))[:, :, [frame - window.earlier for frame in frames]].flatten(2, 3)
 
@@ -281,7 +281,7 @@ class VideoTransformer:
             keyframes=torch.cat(keyframes, dim=1) if keyframes else None,
             coords=coords,
             words=self._read(captions, device),
-            are_twins=turn.kind.is_staged,
+            are_twins=turn.kind.has_twins,
         )
 
     @torch.no_grad()

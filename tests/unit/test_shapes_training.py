@@ -13,7 +13,7 @@ from milimo_shapes.autoencoder_training import psnr, reconstruction_losses
 from milimo_shapes.batches import Form, draw_batch
 from milimo_shapes.checkpoints import load_state, save_state
 from milimo_shapes.flow import add_noise, draw_levels, velocity, weight_of
-from milimo_shapes.latent_cache import CLIPS, LATER, STILLS, Kind, LatentCache, clip_of, write_cache
+from milimo_shapes.latent_cache import CLIPS, LATER, PAIRS, STILLS, Kind, LatentCache, clip_of, write_cache
 from milimo_shapes.rendering import Canvas, draw
 from milimo_shapes.sampling import random_scene, stage_scene
 from milimo_shapes.scene import Motion
@@ -189,18 +189,20 @@ def test_staged_clips_begin_with_their_movement_where_it_always_begins() -> None
     assert {clip_of(0, STILLS, number).scene.things[0].motion for number in range(50)} == {Motion.STILL}
 
 
-@pytest.mark.parametrize("kind", [STILLS, CLIPS], ids=lambda kind: kind.name)
+@pytest.mark.parametrize("kind", [STILLS, CLIPS, PAIRS], ids=lambda kind: kind.name)
 def test_twins_differ_in_one_fact(kind: Kind) -> None:
     differences = []
     for number in range(0, 240, 2):
-        one, other = (clip_of(0, kind, number + place).scene for place in range(2))
+        twins = [clip_of(0, kind, number + place) for place in range(2)]
+        assert twins[0].start == twins[1].start
+        one, other = (twin.scene for twin in twins)
         assert one.background == other.background
         first, second = one.things[0], other.things[0]
         assert first.colour is second.colour
         assert (first.size is second.size) or Motion.GROWING in (first.motion, second.motion)
         assert (first.shape is second.shape) != (first.motion is second.motion)
         differences.append("motion" if first.shape is second.shape else "shape")
-    assert set(differences) == ({"shape"} if kind is STILLS else {"shape", "motion"})
+    assert set(differences) == ({"shape", "motion"} if kind is CLIPS else {"shape"})
     assert differences.count("motion") in (0, *range(50, 95))
 
 
