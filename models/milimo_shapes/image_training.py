@@ -50,7 +50,7 @@ _PHASES: Final = (
     (0.18, {SQUARE: 1.0}),
     (0.36, {SQUARE: 0.4, WIDE: 0.6}),
     (0.84, {SQUARE: 0.1, WIDE: 0.5, LARGE: 0.05, SQUARE_BESIDE: 0.05, WIDE_BESIDE: 0.3}),
-    (1.00, {SQUARE: 0.06, WIDE: 0.14, LARGE: 0.05, SQUARE_BESIDE: 0.15, WIDE_BESIDE: 0.6}),
+    (1.00, {SQUARE: 0.08, WIDE: 0.36, LARGE: 0.05, SQUARE_BESIDE: 0.12, WIDE_BESIDE: 0.39}),
 )
 _SHOWN: Final = 16
 # How often a noise level is one that the service visits.

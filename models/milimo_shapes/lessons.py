@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 # The part of lessons whose words tell of a movement, and whose picture shows how it begins: words of a shot make its
 # first picture too.
-_MOVING: Final = 0.25
+_MOVING: Final = 0.4
 
 
 @dataclass(frozen=True, kw_only=True)
