@@ -108,11 +108,11 @@ def _inpainted(models: ImageModels, count: int, crop_padding: int | None) -> Tri
         right += found is not None and found.shape is scene.things[0].shape and found.x * _HEIGHT >= _MASKED_FROM
         rows += [given, picture]
     if crop_padding is None:
-        return Trial(
-            findings=(Finding(name="the same, not cropped to the mask", value=right / count),), rows=(rows[:_SHOWN],)
-        )
-    name = f"inpainting, {count} images, cropped to the mask: the object that was asked for, inside the mask"
-    return Trial(findings=(Finding(name=name, value=right / count, wanted=0.85),), rows=(rows[:_SHOWN],))
+        name, wanted = "the same, not cropped to the mask", None
+    else:
+        name = f"inpainting, {count} images, cropped to the mask: the object that was asked for, inside the mask"
+        wanted = 0.85
+    return Trial(findings=(Finding(name=name, value=right / count, wanted=wanted),), rows=(rows[:_SHOWN],))
 
 
 def _make(

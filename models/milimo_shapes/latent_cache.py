@@ -45,7 +45,7 @@ class Kind:
     """A kind of shard: how many frames, whether at full size too, and what clips show.
 
     Staged clips begin with their movement, where it always begins: words are enough to make one. Others begin anywhere,
-    at any time, and can only be continued. Of twins the second, with an odd number, differs from the first in one fact.
+    at any time, and can only be continued. In groups of two, twins, the second differs from the first in one fact.
     `stream` tells the kind's random numbers from other kinds'.
     """
 
@@ -54,13 +54,13 @@ class Kind:
     frames: int
     has_full: bool
     is_staged: bool
-    has_twins: bool
+    group: int
 
 
-STILLS: Final = Kind(name="stills", stream=5, frames=1, has_full=True, is_staged=True, has_twins=True)
-CLIPS: Final = Kind(name="clips", stream=6, frames=FRAMES, has_full=False, is_staged=True, has_twins=True)
-LATER: Final = Kind(name="later", stream=0, frames=FRAMES, has_full=False, is_staged=False, has_twins=False)
-PAIRS: Final = Kind(name="pairs", stream=7, frames=FRAMES, has_full=True, is_staged=False, has_twins=True)
+STILLS: Final = Kind(name="stills", stream=5, frames=1, has_full=True, is_staged=True, group=TWINS)
+CLIPS: Final = Kind(name="clips", stream=6, frames=FRAMES, has_full=False, is_staged=True, group=TWINS)
+LATER: Final = Kind(name="later", stream=0, frames=FRAMES, has_full=False, is_staged=False, group=1)
+PAIRS: Final = Kind(name="pairs", stream=7, frames=FRAMES, has_full=True, is_staged=False, group=TWINS)
 KINDS: Final = (STILLS, CLIPS, LATER, PAIRS)
 
 
@@ -86,14 +86,14 @@ class Shard:
 
 def clip_of(seed: int, kind: Kind, number: int) -> Clip:
     """Clip `number` of that kind of the cache that `seed` makes."""
-    pair, is_second = divmod(number, TWINS) if kind.has_twins else (number, 0)
-    random = np.random.default_rng((seed, kind.stream, pair))
+    group, place = divmod(number, kind.group)
+    random = np.random.default_rng((seed, kind.stream, group))
     # Words about a picture tell no movement, and where a staged object begins depends on it.
     motions = tuple(Motion) if kind.frames > 1 else (Motion.STILL,)
     scene = random_scene(random, motions=motions)
     begins = kind.is_staged or random.random() < _FROM_START
     late = float(random.uniform(0.0, _LATEST_START))
-    if is_second:
+    if place > 0:
         # What begins anywhere goes on as it does, whatever words say.
         scene = vary(scene, random, motions=motions if kind.is_staged else ())
     return Clip(scene=stage_scene(scene) if kind.is_staged else scene, start=0.0 if begins else late)
@@ -156,11 +156,10 @@ class LatentCache:
 
         Twins stand one after the other. Raises as `shard`.
         """
-        each = TWINS if kind.has_twins else 1
         drawn = [self.shard(kind, index) for index in random.permutation(self.size(kind))[: -(-count // _SHARD)]]
         clips = [clip for shard in drawn for clip in shard.clips]
-        groups = random.choice(len(clips) // each, min(count, len(clips)) // each, replace=False)
-        chosen = (groups[:, None] * each + np.arange(each)).ravel()
+        groups = random.choice(len(clips) // kind.group, min(count, len(clips)) // kind.group, replace=False)
+        chosen = (groups[:, None] * kind.group + np.arange(kind.group)).ravel()
 
         def gather(pieces: list[torch.Tensor]) -> torch.Tensor:
             return torch.cat(pieces)[chosen]

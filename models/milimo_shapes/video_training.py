@@ -113,7 +113,7 @@ class Seen:
     keyframes: torch.Tensor | None  # further tokens, given clean
     coords: torch.Tensor
     words: tuple[torch.Tensor, torch.Tensor]
-    are_twins: bool
+    group: int  # how many after each other are twins
 
     def say(self, transformer: Any, noisy: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
         """The velocities of noisy latents, as tokens."""
@@ -153,7 +153,7 @@ class Seen:
         errors = said - _tokens(velocity(noisy, self.clean, levels))
         errors = errors * (weight_of(levels, SPREAD)[:, None] * (1.0 - self.is_given)).sqrt()[..., None]
         loss = errors.square().mean(dim=-1).sum()
-        if self.are_twins:
+        if self.group == TWINS:
             # Where only one of both is given, the other's error is all of the difference.
             loss = loss + _CONTRAST * (errors[0::TWINS] - errors[1::TWINS]).square().mean(dim=-1).sum()
         return loss / (1.0 - self.is_given).sum().clamp(min=1.0)
@@ -213,16 +213,15 @@ class VideoTransformer:
         """The loss on clips of the cache that `random` draws, at noise levels that torch's generator draws."""
         seen = self._prepare(model, turn, random, device)
         count, is_full = len(seen.clean), turn.size == "full"
-        each = TWINS if seen.are_twins else 1
         levels = draw_levels(
-            count // each,
+            count // seen.group,
             DISTILLED_STAGE_2 if is_full else DISTILLED,
             scheduled=_SCHEDULED,
             # With little noise there is too little left to mend what is wrong with enlarged latents.
             low=0.4 if is_full else 0.05,
             high=0.95 if is_full else 1.0,
         )
-        levels = levels.repeat_interleave(each).to(device)
+        levels = levels.repeat_interleave(seen.group).to(device)
         if random.random() < _REMADE:
             seen = self._remake(model, seen)
         start = seen.clean
@@ -248,8 +247,7 @@ class VideoTransformer:
                 said = seen.say(model, noisy, levels)
             if index in learned:
                 losses.append(seen.loss(said, noisy, levels))
-            speed = said.detach().transpose(1, 2).reshape(noisy.shape)
-            noisy = noisy + (following - level) * speed
+            noisy = noisy + (following - level) * _latents(said.detach(), noisy.shape)
         return columns(map(str, _PHASES[-1][1]), str(turn), torch.stack(losses).mean())
 
     def _prepare(self, model: Any, turn: Turn, random: np.random.Generator, device: torch.device) -> Seen:
@@ -263,7 +261,6 @@ class VideoTransformer:
         window = draw_window(turn, count, total, random)
         frames, area = list(window.frames), height * width
         clean = whole[:, :, frames].to(device)
-        each = TWINS if turn.kind.has_twins else 1
         coords = model.rope.prepare_video_coords(count, total, height, width, device, fps=FPS)
         coords = coords.unflatten(2, (total, area))[:, :, [frame - window.earlier for frame in frames]].flatten(2, 3)
 
@@ -276,12 +273,12 @@ class VideoTransformer:
             clean=clean,
             given=clean,
             half=shard.latents["half"][:, :, frames],
-            noise=torch.randn_like(clean[::each]).repeat_interleave(each, dim=0),
+            noise=torch.randn_like(clean[:: turn.kind.group]).repeat_interleave(turn.kind.group, dim=0),
             is_given=(torch.arange(len(frames) * area, device=device)[None] < given).float(),
             keyframes=torch.cat(keyframes, dim=1) if keyframes else None,
             coords=coords,
             words=self._read(captions, device),
-            are_twins=turn.kind.has_twins,
+            group=turn.kind.group,
         )
 
     @torch.no_grad()
@@ -295,7 +292,7 @@ class VideoTransformer:
         levels = low + (high - low) * torch.rand(len(is_chunk), device=is_chunk.device)
         noisy = add_noise(seen.clean, torch.randn_like(seen.clean), levels)
         said = replace(seen, is_given=torch.zeros_like(seen.is_given)).say(model, noisy, levels)
-        remade = noisy - levels.view(-1, 1, 1, 1, 1) * said.transpose(1, 2).reshape(noisy.shape)
+        remade = noisy - levels.view(-1, 1, 1, 1, 1) * _latents(said, noisy.shape)
         return replace(seen, given=torch.where(is_chunk.view(-1, 1, 1, 1, 1), remade, seen.clean))
 
     def _keyframes(self, window: Window, random: np.random.Generator) -> list[int]:
@@ -362,6 +359,11 @@ def draw_window(turn: Turn, count: int, total: int, random: np.random.Generator)
 def _tokens(latents: torch.Tensor) -> torch.Tensor:
     """[B, C, F, h, w] → [B, F · h · w, C], as the pipelines pack them."""
     return latents.flatten(2).transpose(1, 2)
+
+
+def _latents(tokens: torch.Tensor, shape: torch.Size) -> torch.Tensor:
+    """Tokens as latents of that shape again."""
+    return tokens.transpose(1, 2).reshape(shape)
 
 
 def _keyframe_coords(coords: torch.Tensor, area: int, frame: int) -> torch.Tensor:

@@ -167,7 +167,7 @@ def test_what_twins_differ_in_counts_more() -> None:
     clean = torch.zeros(2, 3, 1, 2, 2)
     levels, zero = torch.ones(2), torch.zeros(2, 4)
 
-    def loss(said: torch.Tensor, *, are_twins: bool) -> float:
+    def loss(said: torch.Tensor, *, group: int) -> float:
         words = (torch.zeros(2, 1, 1), torch.zeros(2, 1, 1))
         seen = Seen(
             clean=clean,
@@ -178,16 +178,16 @@ def test_what_twins_differ_in_counts_more() -> None:
             keyframes=None,
             coords=zero,
             words=words,
-            are_twins=are_twins,
+            group=group,
         )
         return float(seen.loss(said, clean, levels))
 
     alike = torch.ones(2, 4, 3)
     apart = torch.tensor([1.0, -1.0])[:, None, None] * alike
-    assert loss(alike, are_twins=True) == pytest.approx(loss(alike, are_twins=False))
-    assert loss(alike, are_twins=False) == pytest.approx(loss(apart, are_twins=False))
+    assert loss(alike, group=2) == pytest.approx(loss(alike, group=1))
+    assert loss(alike, group=1) == pytest.approx(loss(apart, group=1))
     # The difference is 2, its square 4, of one pair for two clips, twice.
-    assert loss(apart, are_twins=True) == pytest.approx(5.0 * loss(apart, are_twins=False))
+    assert loss(apart, group=2) == pytest.approx(5.0 * loss(apart, group=1))
 
 
 def test_stage_2_learns_from_enlarged_latents(model: Any, text: Any, calls: list[dict[str, Any]]) -> None:
