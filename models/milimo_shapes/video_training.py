@@ -55,6 +55,9 @@ _REMADE: Final = 0.6
 _REMADE_FROM: Final = (0.4, 0.9)
 # Latents that chunks share.
 _OVERLAP: Final = align_overlap(OVERLAP_FRAMES).slices
+# How often so many latents of the beginning are given to a piece at full size, which then is shorter, but not more so.
+_GIVEN_TO_PIECES: Final = {0: 0.45, 1: 0.35, _OVERLAP: 0.2}
+_SHORTEST_PIECE: Final = 3
 # How often a noise level is one that the pipelines visit.
 _SCHEDULED: Final = 0.85
 # From which part of all steps on, and how often, the steps of stage 1 are learned, of so many times fewer clips, each
@@ -97,7 +100,7 @@ PIECES: Final = Turn(kind=PAIRS, size="full", count=2, frames=5)
 _PHASES: Final = (
     (0.30, {PICTURES: 0.7, LARGE_PICTURES: 0.3}),
     (0.60, {PICTURES: 0.15, LARGE_PICTURES: 0.08, SCATTERED: 0.3, WHOLE_CLIPS: 0.1, CONTINUED: 0.18, PIECES: 0.19}),
-    (1.00, {PICTURES: 0.07, LARGE_PICTURES: 0.06, SCATTERED: 0.22, WHOLE_CLIPS: 0.11, CONTINUED: 0.2, PIECES: 0.34}),
+    (1.00, {PICTURES: 0.05, LARGE_PICTURES: 0.06, SCATTERED: 0.2, WHOLE_CLIPS: 0.1, CONTINUED: 0.2, PIECES: 0.39}),
 )
 
 
@@ -107,7 +110,8 @@ class Seen:
 
     clean: torch.Tensor
     given: torch.Tensor  # the clean ones, or what stands for them where they are given
-    half: torch.Tensor
+    half: torch.Tensor  # of all frames of the clips
+    frames: tuple[int, ...]  # which of them are seen
     noise: torch.Tensor
     is_given: torch.Tensor  # [B, F · h · w] of ones and zeros: tokens that are given, at timestep 0
     keyframes: torch.Tensor | None  # further tokens, given clean
@@ -227,7 +231,7 @@ class VideoTransformer:
         start = seen.clean
         if is_full:
             if random.random() < _ENLARGED:
-                start = self._enlarge(seen.half, device)
+                start = self._enlarge(seen.half, device)[:, :, list(seen.frames)]
             start = start + _FURTHER_ERROR * torch.randn_like(start) * torch.rand(count, 1, 1, 1, 1, device=device)
         noisy = add_noise(start, seen.noise, levels)
         loss = seen.loss(seen.say(model, noisy, levels), noisy, levels)
@@ -272,7 +276,8 @@ class VideoTransformer:
         return Seen(
             clean=clean,
             given=clean,
-            half=shard.latents["half"][:, :, frames],
+            half=shard.latents["half"],
+            frames=window.frames,
             noise=torch.randn_like(clean[:: turn.kind.group]).repeat_interleave(turn.kind.group, dim=0),
             is_given=(torch.arange(len(frames) * area, device=device)[None] < given).float(),
             keyframes=torch.cat(keyframes, dim=1) if keyframes else None,
@@ -336,24 +341,36 @@ def draw_window(turn: Turn, count: int, total: int, random: np.random.Generator)
     At half size, where movement is made, that is the whole clip, or the first and a few others of it, or what a chunk
     sees that goes on from the latents of the one before it. At full size it is a piece.
     """
-    is_full, length = turn.size == "full", min(turn.frames, total)
-    if turn.kind.frames > 1 and random.random() < _CHAINED:
+    length, moving = min(turn.frames, total), turn.kind.frames > 1
+    if moving and turn.size == "full":
+        return _draw_piece(length, count, total, random)
+    if moving and random.random() < _CHAINED:
         begin = int(random.integers(1, total // 2 + 1))
         seen = range(begin, min(begin + length, total))
         return Window(frames=tuple(seen), given=(_OVERLAP,) * count, earlier=begin)
-    if is_full and turn.kind.frames > 1 and random.random() < 0.5:
-        begin = int(random.integers(total - length + 1))
-        return Window(frames=tuple(range(begin, begin + length)), given=(0,) * count)
-    is_scattered = not is_full and length < total
+    is_scattered = length < total
     others = random.choice(np.arange(1, total), length - 1, replace=False) if is_scattered else np.arange(1, length)
 
     def given() -> int:
-        is_continued = not (turn.kind.is_staged or is_full)
-        if turn.kind.frames > 1 and (random.random() < _PREFIXED or is_continued):
+        if moving and (random.random() < _PREFIXED or not turn.kind.is_staged):
             return _OVERLAP if not is_scattered and random.random() < 0.4 else 1
         return 0
 
     return Window(frames=(0, *sorted(others.tolist())), given=tuple(given() for _ in range(count)))
+
+
+def _draw_piece(length: int, count: int, total: int, random: np.random.Generator) -> Window:
+    """So many latent frames after each other, with what is given of the beginning, however far away it is.
+
+    Far from it an object has often lost its shape at half size, and what is given shows it.
+    """
+    given = int(random.choice(tuple(_GIVEN_TO_PIECES), p=tuple(_GIVEN_TO_PIECES.values())))
+    goes_on = given == _OVERLAP and random.random() < 0.5
+    length = max(length - given, _SHORTEST_PIECE)
+    begin = int(random.integers(1, min(total // 2, total - given - length) + 1)) if goes_on else 0
+    first = int(random.integers(begin + given, total - length + 1))
+    frames = (*range(begin, begin + given), *range(first, first + length))
+    return Window(frames=frames, given=(given,) * count, earlier=begin)
 
 
 def _tokens(latents: torch.Tensor) -> torch.Tensor:

@@ -173,6 +173,7 @@ def test_what_twins_differ_in_counts_more() -> None:
             clean=clean,
             given=clean,
             half=clean,
+            frames=(0,),
             noise=clean,
             is_given=zero,
             keyframes=None,
@@ -194,17 +195,23 @@ def test_stage_2_learns_from_enlarged_latents(model: Any, text: Any, calls: list
     component, cache = _component(PIECES.kind, text), _Cache(PIECES.kind)
     enlarged = _upsampler(cache.draw(PIECES.kind, "full", 3, np.random.default_rng(0)).latents["half"])
 
-    def likeness(seed: int) -> float:
-        """Of what the transformer sees at the least noise with enlarged latents, of the clips' beginning."""
+    def likeness(seed: int) -> float | None:
+        """Of what the transformer sees at the least noise with enlarged latents; None where some are given clean."""
         torch.manual_seed(seed)
         with torch.no_grad():
             component.loss_of(model, PIECES, np.random.default_rng(seed), _CPU)
-        seen = calls[-1]["hidden_states"][:, : 5 * 128]
-        tokens = enlarged[:, :, :5].flatten(2).transpose(1, 2)
+        if bool((calls[-1]["timestep"] == 0).any()):
+            return None
+        seen = calls[-1]["hidden_states"]
+        # Latents begin at frames 0, 1, 9, 17, …
+        begins = calls[-1]["video_coords"][0, 0, ::128, 0] * 25
+        frames = [round((float(begin) + 7) / 8) for begin in begins]
+        tokens = enlarged[:, :, frames].flatten(2).transpose(1, 2)
         least = int(calls[-1]["sigma"].argmin())
         return float(torch.corrcoef(torch.stack([seen[least].flatten(), tokens[least].flatten()]))[0, 1])
 
-    found = [likeness(seed) for seed in range(12)]
+    found = [value for value in map(likeness, range(30)) if value is not None]
+    assert len(found) > 5
     assert max(found) > 0.5
     assert min(found) < 0.1
 
@@ -236,29 +243,48 @@ def test_chunks_go_on_from_what_was_made(model: Any, text: Any, calls: list[dict
     assert exact == {True: {True, False}, False: {True}}
 
 
-def test_what_is_seen_of_clips() -> None:
-    for turn in (SCATTERED, WHOLE_CLIPS, CONTINUED, PIECES):
-        windows = [draw_window(turn, 4, 16, np.random.default_rng(seed)) for seed in range(200)]
-        for window in windows:
-            assert len(window.frames) <= turn.frames
-            assert tuple(sorted(set(window.frames))) == window.frames
-            assert max(window.frames) < 16
-            assert max(window.given) < len(window.frames)
-            # What is given goes on without a gap.
-            assert window.frames[: max(window.given)] == tuple(
-                range(window.earlier, window.earlier + max(window.given))
-            )
-        chained = [window for window in windows if window.earlier]
-        assert 5 < len(chained) < 40
-        assert {window.given for window in chained} == {(4, 4, 4, 4)}
-        assert {window.frames[0] - window.earlier for window in chained} == {0}
-        assert not any(window.keyframes() for window in chained)
-        others = [window for window in windows if not window.earlier]
-        assert {window.frames[0] for window in others} == (set(range(12)) if turn is PIECES else {0})
-        seen = {frame for window in others for frame in window.frames}
-        assert seen == set(range(16))
-        nothing_given = sum(window.given[0] == 0 for window in windows)
-        assert nothing_given == 0 if turn is CONTINUED else 100 < nothing_given < 180
+@pytest.mark.parametrize("turn", [SCATTERED, WHOLE_CLIPS, CONTINUED], ids=str)
+def test_what_is_seen_of_clips(turn: Turn) -> None:
+    windows = [draw_window(turn, 4, 16, np.random.default_rng(seed)) for seed in range(200)]
+    for window in windows:
+        assert len(window.frames) <= turn.frames
+        _assert_given_without_a_gap(window)
+    chained = [window for window in windows if window.earlier]
+    assert 5 < len(chained) < 40
+    assert {window.given for window in chained} == {(4, 4, 4, 4)}
+    assert {window.frames[0] - window.earlier for window in chained} == {0}
+    assert not any(window.keyframes() for window in chained)
+    others = [window for window in windows if not window.earlier]
+    assert {window.frames[0] for window in others} == {0}
+    assert {frame for window in others for frame in window.frames} == set(range(16))
+    nothing_given = sum(window.given[0] == 0 for window in windows)
+    assert nothing_given == 0 if turn is CONTINUED else 100 < nothing_given < 180
+
+
+def test_pieces_lie_anywhere_behind_what_is_given() -> None:
+    windows = [draw_window(PIECES, 2, 16, np.random.default_rng(seed)) for seed in range(400)]
+    lengths = {0: 5, 1: 4, 4: 3}
+    for window in windows:
+        _assert_given_without_a_gap(window)
+        given, other = window.given
+        assert given == other
+        piece = window.frames[given:]
+        assert piece == tuple(range(piece[0], piece[0] + lengths[given]))
+        assert given == 4 or not window.earlier
+    for given, least in ((0, 140), (1, 100), (4, 50)):
+        alike = [window for window in windows if window.given[0] == given]
+        assert len(alike) > least
+        assert {frame for window in alike for frame in window.frames} == set(range(16))
+    goes_on = [window.earlier > 0 for window in windows if window.given[0] == 4]
+    assert 0.3 < sum(goes_on) / len(goes_on) < 0.7
+
+
+def _assert_given_without_a_gap(window: Window) -> None:
+    assert tuple(sorted(set(window.frames))) == window.frames
+    assert max(window.frames) < 16
+    given = max(window.given)
+    assert given < len(window.frames)
+    assert window.frames[:given] == tuple(range(window.earlier, window.earlier + given))
 
 
 def test_keyframes_lie_in_what_is_seen() -> None:

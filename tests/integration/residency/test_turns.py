@@ -114,8 +114,10 @@ async def test_local_jobs_wait_by_priority_and_see_their_place(arbiter_process: 
     async with arbiter_process() as arbiter:
         video = residency(arbiter, "video", 700, Loader())
         go, order = threading.Event(), list[str]()
-        running, third = threading.Event(), threading.Event()
+        running = threading.Event()
         waiting = {name: threading.Event() for name in ("low", "normal", "high")}
+        # By the place of the job that waits longest: what it hears is the newest, not all that was.
+        moved = {position: threading.Event() for position in (1, 2, 3)}
         places: dict[str, list[QueuePlace]] = {name: [] for name in waiting}
 
         def first() -> None:
@@ -127,20 +129,21 @@ async def test_local_jobs_wait_by_priority_and_see_their_place(arbiter_process: 
             def told(place: QueuePlace) -> None:
                 places[name].append(place)
                 waiting[name].set()
-                if place.position == 3:
-                    third.set()
+                if name == "low":
+                    moved[place.position].set()
 
             with video.turn(name, priority, told):
                 order.append(name)
 
         jobs = [asyncio.create_task(asyncio.to_thread(first))]
         assert await asyncio.to_thread(running.wait, PATIENCE_S)
-        for name, priority in (("low", Priority.LOW), ("normal", Priority.NORMAL), ("high", Priority.HIGH)):
+        queue = (("low", Priority.LOW), ("normal", Priority.NORMAL), ("high", Priority.HIGH))
+        for place, (name, priority) in enumerate(queue, start=1):
             jobs.append(asyncio.create_task(asyncio.to_thread(later, name, priority)))
             assert await asyncio.to_thread(waiting[name].wait, PATIENCE_S)
+            assert await asyncio.to_thread(moved[place].wait, PATIENCE_S)
         status = await arbiter.until(lambda status: bool(status.leases and status.leases[0].waiting_jobs == 3))
         assert status.leases[0].job_id == "first"
-        assert await asyncio.to_thread(third.wait, PATIENCE_S)
         go.set()
         await asyncio.gather(*jobs)
         assert order == ["high", "normal", "low"]
