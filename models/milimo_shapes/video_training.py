@@ -60,14 +60,14 @@ _GIVEN_TO_PIECES: Final = {0: 0.45, 1: 0.35, _OVERLAP: 0.2}
 _SHORTEST_PIECE: Final = 3
 # How often a noise level is one that the pipelines visit.
 _SCHEDULED: Final = 0.85
-# From which part of all steps on, and how often, the steps of stage 1 are learned, of so many times fewer clips, each
-# from what the step before it made; and how many of them in one go.
-_STEPPED_FROM: Final = 0.85
-_STEPPED: Final = 0.2
+# From which part of all steps on, and how often at which size, the steps of a stage are learned, of so many times fewer
+# clips, each from what the step before it made; and how many of them in one go.
+_STEPPED_FROM: Final = 0.7
+_STEPPED: Final = {"half": 0.2, "full": 0.7}
 _FEWER: Final = 3
 _LEARNED_STEPS: Final = 3
 # How much the squared error of the difference between twins counts beside that of each.
-_CONTRAST: Final = 2.0
+_CONTRAST: Final = 5.0
 # Parts of names of parameters: of what is heard.
 _FROZEN: Final = ("audio", "a2v", "av_cross_attn")
 # How often full size is learned from enlarged latents, as stage 2 gets them, and not from what they should be; and the
@@ -193,7 +193,7 @@ class VideoTransformer:
     def losses(self, model: Any, seed: int, step: int, device: torch.device) -> dict[str, torch.Tensor]:
         random = np.random.default_rng((seed, step))
         turn = draw_by_phase(_PHASES, step / self.steps, random)
-        is_stepped = turn.size == "half" and step >= _STEPPED_FROM * self.steps and random.random() < _STEPPED
+        is_stepped = step >= _STEPPED_FROM * self.steps and random.random() < _STEPPED[turn.size]
         return (self.loss_of_steps if is_stepped else self.loss_of)(model, turn, random, device)
 
     def evaluate(self, model: Any, device: torch.device, pictures: Path) -> dict[str, float]:
@@ -230,9 +230,7 @@ class VideoTransformer:
             seen = self._remake(model, seen)
         start = seen.clean
         if is_full:
-            if random.random() < _ENLARGED:
-                start = self._enlarge(seen.half, device)[:, :, list(seen.frames)]
-            start = start + _FURTHER_ERROR * torch.randn_like(start) * torch.rand(count, 1, 1, 1, 1, device=device)
+            start = self._begin_stage_2(seen, enlarged=random.random() < _ENLARGED)
         noisy = add_noise(start, seen.noise, levels)
         loss = seen.loss(seen.say(model, noisy, levels), noisy, levels)
         return columns(map(str, _PHASES[-1][1]), str(turn), loss)
@@ -240,12 +238,21 @@ class VideoTransformer:
     def loss_of_steps(
         self, model: Any, turn: Turn, random: np.random.Generator, device: torch.device
     ) -> dict[str, torch.Tensor]:
-        """The loss on fewer clips at half size, along the steps of stage 1: each from what the steps before it made."""
+        """The loss on fewer clips along the steps of their stage: each from what the steps before it made.
+
+        What stage 2 begins with is as wrong as it will ever be. At its last step most is right already.
+        """
         fewer = replace(turn, count=max(1, turn.count // (_FEWER * TWINS)) * TWINS)
         seen = self._prepare(model, fewer, random, device)
-        noisy, losses = seen.noise, []
-        learned = random.choice(len(DISTILLED), _LEARNED_STEPS, replace=False)
-        for index, (level, following) in enumerate(pairwise((*DISTILLED, 0.0))):
+        if random.random() < _REMADE:
+            seen = self._remake(model, seen)
+        stage, noisy, losses = DISTILLED, seen.noise, []
+        if turn.size == "full":
+            stage = DISTILLED_STAGE_2
+            begin = torch.full((len(noisy),), stage[0], device=device)
+            noisy = add_noise(self._begin_stage_2(seen, enlarged=True), seen.noise, begin)
+        learned = random.choice(len(stage), _LEARNED_STEPS, replace=False)
+        for index, (level, following) in enumerate(pairwise((*stage, 0.0))):
             levels = torch.full((len(noisy),), level, device=device)
             with torch.set_grad_enabled(index in learned):
                 said = seen.say(model, noisy, levels)
@@ -310,10 +317,14 @@ class VideoTransformer:
         return embed_captions(captions, self.tokenizer, self.text.text_encoder, self.text.connectors, device)
 
     @torch.no_grad()
-    def _enlarge(self, half: torch.Tensor, device: torch.device) -> torch.Tensor:
-        """Latents of half size as stage 2 of the pipelines gets them."""
-        enlarged: torch.Tensor = self.upsampler(self.cache.restore(half).to(device))
-        return self.cache.normalise(enlarged.cpu()).to(device)
+    def _begin_stage_2(self, seen: Seen, *, enlarged: bool) -> torch.Tensor:
+        """Latents of full size as stage 2 gets them, before noise: enlarged or as they should be, with an error."""
+        start = seen.clean
+        if enlarged:
+            made = self.upsampler(self.cache.restore(seen.half).to(start.device))
+            start = self.cache.normalise(made.cpu()).to(start.device)[:, :, list(seen.frames)]
+        error = _FURTHER_ERROR * torch.rand(len(start), 1, 1, 1, 1, device=start.device)
+        return start + error * torch.randn_like(start)
 
 
 @dataclass(frozen=True, kw_only=True)
