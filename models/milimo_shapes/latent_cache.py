@@ -18,7 +18,7 @@ import torch
 from milimo_shapes import shards
 from milimo_shapes.rendering import Canvas, draw
 from milimo_shapes.sampling import random_scene, stage_scene, vary
-from milimo_shapes.scene import Motion
+from milimo_shapes.scene import Motion, Size
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -37,6 +37,8 @@ KEYFRAMES: Final = (0, 40, 80, 120)
 _FROM_START: Final = 0.75
 _LATEST_START: Final = 4.5
 _SHARD: Final = 16
+# How often small objects that move are drawn, compared with others: they keep their shape least.
+_SMALL_AND_MOVING: Final = 2.0
 TWINS: Final = 2
 
 
@@ -158,7 +160,10 @@ class LatentCache:
         """
         drawn = [self.shard(kind, index) for index in random.permutation(self.size(kind))[: -(-count // _SHARD)]]
         clips = [clip for shard in drawn for clip in shard.clips]
-        groups = random.choice(len(clips) // kind.group, min(count, len(clips)) // kind.group, replace=False)
+        chances = np.array([_chance(clip) for clip in clips[:: kind.group]])
+        groups = random.choice(
+            len(chances), min(count, len(clips)) // kind.group, replace=False, p=chances / chances.sum()
+        )
         chosen = (groups[:, None] * kind.group + np.arange(kind.group)).ravel()
 
         def gather(pieces: list[torch.Tensor]) -> torch.Tensor:
@@ -177,6 +182,12 @@ class LatentCache:
     def normalise(self, latents: torch.Tensor) -> torch.Tensor:
         """Latents as the encoder gives them, as the transformer sees them."""
         return (latents - self.mean.view(1, -1, 1, 1, 1)) / self.std.view(1, -1, 1, 1, 1)
+
+
+def _chance(clip: Clip) -> float:
+    """How often a clip is drawn, compared with others."""
+    thing = clip.scene.things[0]
+    return _SMALL_AND_MOVING if thing.size is Size.SMALL and thing.motion is not Motion.STILL else 1.0
 
 
 def _pixels(scene: Scene, canvas: Canvas, device: torch.device) -> torch.Tensor:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 import torch
+from milimo_shapes import shards
 from milimo_shapes.autoencoder_training import psnr, reconstruction_losses
 from milimo_shapes.batches import Form, draw_batch
 from milimo_shapes.checkpoints import load_state, save_state
@@ -16,7 +17,7 @@ from milimo_shapes.flow import add_noise, draw_levels, velocity, weight_of
 from milimo_shapes.latent_cache import CLIPS, LATER, PAIRS, STILLS, Kind, LatentCache, clip_of, write_cache
 from milimo_shapes.rendering import Canvas, draw
 from milimo_shapes.sampling import random_scene, stage_scene
-from milimo_shapes.scene import Motion
+from milimo_shapes.scene import Motion, Size
 from milimo_shapes.still_convolution import speed_up_stills
 from milimo_shapes.training import Run, train
 from milimo_shapes.video_autoencoder import (
@@ -28,7 +29,10 @@ from milimo_shapes.video_autoencoder import (
 from milimo_video.sigmas import DISTILLED
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
+
+    from milimo_shapes.latent_cache import Clip
 
 _CPU = torch.device("cpu")
 
@@ -261,6 +265,26 @@ def test_a_cache_gives_back_what_was_encoded(tmp_path: Path, autoencoder: Any) -
     autoencoder.latents_std.mul_(2.0)
     assert write(0.0) == 0
     assert LatentCache(tmp_path).size(STILLS) == 0
+
+
+def test_small_objects_that_move_are_drawn_more_often(tmp_path: Path) -> None:
+    shards.open_folder(tmp_path, {name: torch.ones(1) for name in ("mean", "std")})
+
+    def encode(numbers: range) -> dict[str, torch.Tensor]:
+        latents = torch.zeros(len(numbers), 1, 1, 1, 1)
+        return {"half": latents, "key_half": latents.clone(), "numbers": torch.tensor(list(numbers))}
+
+    shards.fill(tmp_path, LATER.name, encode, seed=1, count=64, each=16, seconds=60.0)
+    cache, random = LatentCache(tmp_path), np.random.default_rng(0)
+
+    def share(clips: Iterable[Clip]) -> float:
+        things = [clip.scene.things[0] for clip in clips]
+        return float(np.mean([each.size is Size.SMALL and each.motion is not Motion.STILL for each in things]))
+
+    there = share(clip_of(1, LATER, number) for number in range(64))
+    drawn = share(cache.draw(LATER, "half", 1, random).clips[0] for _ in range(600))
+    # Twice as often, one of a shard at a time.
+    assert drawn == pytest.approx(2.0 * there / (1.0 + there), abs=0.06)
 
 
 def test_errors_count_as_they_do_with_a_spread_of_one() -> None:
