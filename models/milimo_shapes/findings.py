@@ -39,22 +39,23 @@ _TAIL: Final = """
 | component | steps | minutes of one core |
 | --- | --- | --- |
 | video autoencoder: pictures, then clips of 9 and 17 frames | 4,500 | 72 |
-| latents of 4,096 pictures, 2,560 clips, 384 clips at all sizes | | 30 |
+| latents of 4,096 pictures, 2,560 clips, 512 clips at all sizes | | 36 |
 | spatial upsampler, temporal upsampler | 2,500, 2,000 | 8 |
 | Gemma and connectors of videos | 800 | 4 |
-| video transformer | 23,000 | 290 |
+| video transformer | 29,300 | 415 |
 | image autoencoder | 4,000 | 47 |
 | latents of 20,000 pictures and 9,200 images beside them | | 12 |
-| image transformer, Qwen3 | 25,800 | 360 |
+| image transformer, Qwen3 | 28,400 | 390 |
 
 The video model and the image model are trained side by side, with a thread each: two threads on one of them are half as
 fast again, not twice. Transformers learn by flow matching, mostly at the noise levels that the distilled schedules
 visit, and along their steps. One object of which only words tell begins in the middle, or where it has room to move;
 two of a picture lie where the noise that they are learned from is most like them. Clips of which words tell all come in
 twins that differ in one fact and get the same noise, and what is wrong with their difference counts most: without them
-shapes and movements, small beside colours and backgrounds, are heard late. Qwen3 learns with its transformer, Gemma
-before it, from what captions say. A run goes on where it was stopped; its `curve.csv` and `held_out.csv` tell how it
-went. Audio parts are silent by construction.
+shapes and movements, small beside colours and backgrounds, are heard late. At half size a small object that moves loses
+its shape; stage 2 brings it back from words and from what is given, and learns to along its three steps, each from what
+the one before it made. Qwen3 learns with its transformer, Gemma before it, from what captions say. A run goes on where
+it was stopped; its `curve.csv` and `held_out.csv` tell how it went. Audio parts are silent by construction.
 
 Inpainting works on the mask's surroundings here (`crop_padding` 0). On a whole image a distilled model has placed an
 object in its first step, before anything but the words and the image beside it can be seen: one that lies astride the

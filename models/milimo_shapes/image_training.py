@@ -107,7 +107,7 @@ class ImageTransformer:
     tokenizer: Any
     cache: LessonCache
     name: str = "image-transformer"
-    steps: int = 25800
+    steps: int = 28400
     learning_rate: float = 1e-3
     evaluate_every: int = 500
     _grounds: dict[tuple[str, Background], torch.Tensor] = field(default_factory=dict)

@@ -176,7 +176,7 @@ class VideoTransformer:
     text: Any
     tokenizer: Any
     name: str = "video-transformer"
-    steps: int = 23000
+    steps: int = 29300
     learning_rate: float = 1e-3
     evaluate_every: int = 500
 
