@@ -30,7 +30,6 @@ _OVERRIDES: Final = {
     video_pb2.VIDEO_PIPELINE_IC_LORA: PipelineOverride.IC_LORA,
 }
 _HANDOFFS: Final = {
-    video_pb2.CHUNK_HANDOFF_UNSPECIFIED: Handoff.REENCODE,
     video_pb2.CHUNK_HANDOFF_LATENT: Handoff.LATENT,
     video_pb2.CHUNK_HANDOFF_REENCODE: Handoff.REENCODE,
 }
@@ -107,7 +106,7 @@ def request_from(
         loras=tuple(
             Lora(name=lora.name, weight=lora.weight if lora.HasField("weight") else 1.0) for lora in video.loras
         ),
-        handoff=_HANDOFFS[video.handoff],
+        handoff=_HANDOFFS.get(video.handoff, Handoff.LATENT if extension is None else Handoff.REENCODE),
         match_statistics=video.match_statistics,
         upscale=video.upscale,
         chunk_prompts=tuple(video.chunk_prompts),

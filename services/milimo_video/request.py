@@ -100,7 +100,7 @@ class VideoRequest:
     pipeline_override: PipelineOverride = PipelineOverride.AUTO
     conditions: tuple[Condition, ...] = ()
     loras: tuple[Lora, ...] = ()
-    handoff: Handoff = Handoff.REENCODE
+    handoff: Handoff = Handoff.LATENT
     # Frames that neighbouring chunks share, as asked; None stands for the default.
     overlap_frames: int | None = None
     # Whether colours of further chunks are matched to the first.

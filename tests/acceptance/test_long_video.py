@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ import av
 import pytest
 from milimo import MilimoError
 from milimo.v1 import jobs_pb2, video_pb2
+from milimo_video.encode import read_tags
 from milimo_video.packets import track_facts
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ def test_killed_in_the_middle_it_goes_on_at_its_chunk_and_gives_the_same_file(
     path = client.download(done.assets[0].id, tmp_path / "video.mp4")
     with av.open(str(path)) as container:
         assert sum(1 for _ in container.decode(video=0)) == FRAMES
+    assert json.loads(read_tags(path)["comment"])["handoff"] == "latent"
     assert jobs_left() == []
 
 
@@ -139,6 +142,11 @@ def test_a_video_is_continued_followed_and_made_anew_in_part(
     (end,) = _made(client, project, more).assets
     assert (end.width, end.height, end.num_frames, end.fps) == (66, 64, 10, 30)
     assert _frames(client.download(end.id, tmp_path / "end.mp4")) == 10
+    # It has no latents: nobody who does not ask for them is told so.
+    for handoff, told in ((video_pb2.CHUNK_HANDOFF_UNSPECIFIED, False), (video_pb2.CHUNK_HANDOFF_LATENT, True)):
+        more.handoff = handoff
+        plan = client.videos.PlanVideo(video_pb2.PlanVideoRequest(project_id=project.id, video=more)).plan
+        assert ("HANDOFF_REENCODED" in [notice.code for notice in plan.notices]) is told
 
     anew = video_pb2.VideoParameters(
         prompt="a storm", seed=6, retake=video_pb2.Retake(asset_id=start.id, first_frame=35, last_frame=50)

@@ -60,7 +60,7 @@ class _ChunkHandoff:
 class _ChunkHandoffEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChunkHandoff.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     CHUNK_HANDOFF_UNSPECIFIED: _ChunkHandoff.ValueType  # 0
-    """REENCODE."""
+    """LATENT; REENCODE where a video is extended, which has no latents."""
     CHUNK_HANDOFF_LATENT: _ChunkHandoff.ValueType  # 1
     """The last latents of a chunk condition the next one."""
     CHUNK_HANDOFF_REENCODE: _ChunkHandoff.ValueType  # 2
@@ -69,7 +69,7 @@ class _ChunkHandoffEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ChunkHan
 class ChunkHandoff(_ChunkHandoff, metaclass=_ChunkHandoffEnumTypeWrapper): ...
 
 CHUNK_HANDOFF_UNSPECIFIED: ChunkHandoff.ValueType  # 0
-"""REENCODE."""
+"""LATENT; REENCODE where a video is extended, which has no latents."""
 CHUNK_HANDOFF_LATENT: ChunkHandoff.ValueType  # 1
 """The last latents of a chunk condition the next one."""
 CHUNK_HANDOFF_REENCODE: ChunkHandoff.ValueType  # 2

@@ -617,7 +617,7 @@ export const VideoPipelineSchema: GenEnum<VideoPipeline> = /*@__PURE__*/
  */
 export enum ChunkHandoff {
   /**
-   * REENCODE.
+   * LATENT; REENCODE where a video is extended, which has no latents.
    *
    * @generated from enum value: CHUNK_HANDOFF_UNSPECIFIED = 0;
    */
