@@ -227,8 +227,6 @@ class VideoTransformer:
             high=0.95 if is_full else 1.0,
         )
         levels = levels.repeat_interleave(seen.group).to(device)
-        if random.random() < _REMADE:
-            seen = self._remake(model, seen)
         start = seen.clean
         if is_full:
             start = self._begin_stage_2(seen, enlarged=random.random() < _ENLARGED)
@@ -245,8 +243,6 @@ class VideoTransformer:
         """
         fewer = replace(turn, count=max(1, turn.count // (_FEWER * TWINS)) * TWINS)
         seen = self._prepare(model, fewer, random, device)
-        if random.random() < _REMADE:
-            seen = self._remake(model, seen)
         stage, noisy, losses = DISTILLED, seen.noise, []
         if turn.size == "full":
             stage = DISTILLED_STAGE_2
@@ -281,7 +277,7 @@ class VideoTransformer:
             keyframes.append(_tokens(shard.keyframes[size][:, :, place : place + 1].to(device)))
             coords = torch.cat([coords, _keyframe_coords(coords, area, KEYFRAMES[place])], dim=2)
         given = torch.tensor(window.given, device=device)[:, None] * area
-        return Seen(
+        seen = Seen(
             clean=clean,
             given=clean,
             half=shard.latents["half"],
@@ -293,6 +289,7 @@ class VideoTransformer:
             words=self._read(captions, device),
             group=turn.kind.group,
         )
+        return self._remake(model, seen) if random.random() < _REMADE else seen
 
     @torch.no_grad()
     def _remake(self, model: Any, seen: Seen) -> Seen:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 from typing import TYPE_CHECKING
@@ -11,8 +10,8 @@ import av
 import pytest
 from milimo import MilimoError
 from milimo.v1 import jobs_pb2, video_pb2
-from milimo_video.encode import read_tags
 from milimo_video.packets import track_facts
+from milimo_video.parameters import read_parameters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -83,7 +82,9 @@ def test_killed_in_the_middle_it_goes_on_at_its_chunk_and_gives_the_same_file(
     path = client.download(done.assets[0].id, tmp_path / "video.mp4")
     with av.open(str(path)) as container:
         assert sum(1 for _ in container.decode(video=0)) == FRAMES
-    assert json.loads(read_tags(path)["comment"])["handoff"] == "latent"
+    parameters = read_parameters(path)
+    assert parameters is not None
+    assert parameters.values["handoff"] == "latent"
     assert jobs_left() == []
 
 
