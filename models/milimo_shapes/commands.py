@@ -31,7 +31,7 @@ COMPONENTS: Final = {
     IMAGE: ("image-autoencoder", "image-transformer"),
 }
 # How many clips of each kind a cache has.
-_CACHED: Final = {STILLS: 4096, CLIPS: 1536, LATER: 1024, PAIRS: 512}
+_CACHED: Final = {STILLS: 4096, CLIPS: 1536, LATER: 1024, PAIRS: 768}
 _LATENTS: Final = "latents"
 _LESSONS: Final = "lessons"
 

@@ -38,7 +38,7 @@ _FROM_START: Final = 0.75
 _LATEST_START: Final = 4.5
 _SHARD: Final = 16
 # How often small objects that move are drawn, compared with others: they keep their shape least.
-_SMALL_AND_MOVING: Final = 2.0
+_SMALL_AND_MOVING: Final = 3.0
 TWINS: Final = 2
 
 

@@ -18,52 +18,44 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 import torch
 from milimo_runtime.vision_ops import prepare_torchvision
-from milimo_video.geometry import TEMPORAL_COMPRESSION, align_overlap
-from milimo_video.limits import OVERLAP_FRAMES
 from milimo_video.sigmas import DISTILLED, DISTILLED_STAGE_2
 from torch import nn
 
 from milimo_shapes.captions import caption_of
 from milimo_shapes.flow import TIMESTEPS, add_noise, draw_levels, velocity, weight_of
-from milimo_shapes.latent_cache import (
-    CLIPS,
-    FPS,
-    KEYFRAMES,
-    LATER,
-    PAIRS,
-    STILLS,
-    TWINS,
-    Kind,
-    LatentCache,
-)
+from milimo_shapes.latent_cache import FPS, KEYFRAMES, TWINS, LatentCache
 from milimo_shapes.phases import columns, draw_by_phase
 from milimo_shapes.prompts import embed_captions
 from milimo_shapes.video_autoencoder import SPREAD
+from milimo_shapes.windows import (
+    CONTINUED,
+    LARGE_PICTURES,
+    PICTURES,
+    PIECES,
+    SCATTERED,
+    WHOLE_CLIPS,
+    Turn,
+    Window,
+    draw_window,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
     from pathlib import Path
 
 
-# Of clips: how often the first latents are given, and of steps: how often keyframes are.
-_PREFIXED: Final = 0.2
+# In how many steps with clips keyframes are given.
 _KEYFRAMED: Final = 0.2
-_CHAINED: Final = 0.1
 # How often the latents that a chunk goes on from are only as good as the transformer makes them, from noise of a level
 # between these.
 _REMADE: Final = 0.6
 _REMADE_FROM: Final = (0.4, 0.9)
-# Latents that chunks share.
-_OVERLAP: Final = align_overlap(OVERLAP_FRAMES).slices
-# How often so many latents of the beginning are given to a piece at full size, which then is shorter, but not more so.
-_GIVEN_TO_PIECES: Final = {0: 0.45, 1: 0.35, _OVERLAP: 0.2}
-_SHORTEST_PIECE: Final = 3
 # How often a noise level is one that the pipelines visit.
 _SCHEDULED: Final = 0.85
 # From which part of all steps on, and how often at which size, the steps of a stage are learned, of so many times fewer
 # clips, each from what the step before it made; and how many of them in one go.
 _STEPPED_FROM: Final = 0.7
-_STEPPED: Final = {"half": 0.2, "full": 0.7}
+_STEPPED: Final = {"half": 0.2, "full": 0.85}
 _FEWER: Final = 3
 _LEARNED_STEPS: Final = 3
 # How much the squared error of the difference between twins counts beside that of each.
@@ -73,35 +65,16 @@ _FROZEN: Final = ("audio", "a2v", "av_cross_attn")
 # How often full size is learned from enlarged latents, as stage 2 gets them, and not from what they should be; and the
 # standard deviation of a further error, up to that: stage 1 is not as good as the encoder.
 _ENLARGED: Final = 0.7
+# How often what is enlarged is what so many last steps of stage 1 make: an encoder's latents tell more of small shapes.
+_AS_MADE: Final = 0.7
+_LAST_STEPS: Final = 3
 _FURTHER_ERROR: Final = 0.3 * SPREAD
-
-
-@dataclass(frozen=True, kw_only=True)
-class Turn:
-    """What a step learns from: so many clips, or pictures, at one size, and so many latent frames of each."""
-
-    kind: Kind
-    size: str
-    count: int
-    frames: int
-
-    def __str__(self) -> str:
-        return f"{self.kind.name}_{self.size}_{self.frames}"
-
-
-# They take about the same time.
-PICTURES: Final = Turn(kind=STILLS, size="half", count=36, frames=1)
-LARGE_PICTURES: Final = Turn(kind=STILLS, size="full", count=10, frames=1)
-SCATTERED: Final = Turn(kind=CLIPS, size="half", count=8, frames=6)
-WHOLE_CLIPS: Final = Turn(kind=CLIPS, size="half", count=4, frames=16)
-CONTINUED: Final = Turn(kind=LATER, size="half", count=3, frames=16)
-PIECES: Final = Turn(kind=PAIRS, size="full", count=2, frames=5)
 # Until which part of the steps, and how often each is learned from.
 _PHASES: Final = (
     (0.30, {PICTURES: 0.7, LARGE_PICTURES: 0.3}),
     (0.60, {PICTURES: 0.15, LARGE_PICTURES: 0.08, SCATTERED: 0.3, WHOLE_CLIPS: 0.1, CONTINUED: 0.18, PIECES: 0.19}),
     (0.90, {PICTURES: 0.05, LARGE_PICTURES: 0.06, SCATTERED: 0.2, WHOLE_CLIPS: 0.1, CONTINUED: 0.2, PIECES: 0.39}),
-    (1.00, {PICTURES: 0.04, LARGE_PICTURES: 0.05, SCATTERED: 0.16, WHOLE_CLIPS: 0.08, CONTINUED: 0.17, PIECES: 0.5}),
+    (1.00, {PICTURES: 0.04, LARGE_PICTURES: 0.04, SCATTERED: 0.12, WHOLE_CLIPS: 0.08, CONTINUED: 0.14, PIECES: 0.58}),
 )
 
 
@@ -112,7 +85,7 @@ class Seen:
     clean: torch.Tensor
     given: torch.Tensor  # the clean ones, or what stands for them where they are given
     half: torch.Tensor  # of all frames of the clips
-    frames: tuple[int, ...]  # which of them are seen
+    window: Window  # which of them are seen
     noise: torch.Tensor
     is_given: torch.Tensor  # [B, F · h · w] of ones and zeros: tokens that are given, at timestep 0
     keyframes: torch.Tensor | None  # further tokens, given clean
@@ -152,6 +125,23 @@ class Seen:
         )
         velocities: torch.Tensor = said[:, : self.is_given.shape[1]]
         return velocities
+
+    def follow(
+        self, transformer: Any, noisy: torch.Tensor, stage: Sequence[float], learned: Collection[int] = ()
+    ) -> tuple[torch.Tensor, list[torch.Tensor]]:
+        """What the steps of a stage make of noisy latents, each of what the one before it made.
+
+        With the losses of the steps that are learned.
+        """
+        losses = []
+        for index, (level, following) in enumerate(pairwise((*stage, 0.0))):
+            levels = torch.full((len(noisy),), level, device=noisy.device)
+            with torch.set_grad_enabled(index in learned):
+                said = self.say(transformer, noisy, levels)
+            if index in learned:
+                losses.append(self.loss(said, noisy, levels))
+            noisy = noisy + (following - level) * _latents(said.detach(), noisy.shape)
+        return noisy, losses
 
     def loss(self, said: torch.Tensor, noisy: torch.Tensor, levels: torch.Tensor) -> torch.Tensor:
         """The loss of velocities that were said of noisy latents at these levels, which shall become the clean ones."""
@@ -229,7 +219,7 @@ class VideoTransformer:
         levels = levels.repeat_interleave(seen.group).to(device)
         start = seen.clean
         if is_full:
-            start = self._begin_stage_2(seen, enlarged=random.random() < _ENLARGED)
+            start = self._begin_stage_2(model, seen, random, enlarged=random.random() < _ENLARGED)
         noisy = add_noise(start, seen.noise, levels)
         loss = seen.loss(seen.say(model, noisy, levels), noisy, levels)
         return columns(map(str, _PHASES[-1][1]), str(turn), loss)
@@ -243,19 +233,12 @@ class VideoTransformer:
         """
         fewer = replace(turn, count=max(1, turn.count // (_FEWER * TWINS)) * TWINS)
         seen = self._prepare(model, fewer, random, device)
-        stage, noisy, losses = DISTILLED, seen.noise, []
+        stage, noisy = DISTILLED, seen.noise
         if turn.size == "full":
             stage = DISTILLED_STAGE_2
             begin = torch.full((len(noisy),), stage[0], device=device)
-            noisy = add_noise(self._begin_stage_2(seen, enlarged=True), seen.noise, begin)
-        learned = random.choice(len(stage), _LEARNED_STEPS, replace=False)
-        for index, (level, following) in enumerate(pairwise((*stage, 0.0))):
-            levels = torch.full((len(noisy),), level, device=device)
-            with torch.set_grad_enabled(index in learned):
-                said = seen.say(model, noisy, levels)
-            if index in learned:
-                losses.append(seen.loss(said, noisy, levels))
-            noisy = noisy + (following - level) * _latents(said.detach(), noisy.shape)
+            noisy = add_noise(self._begin_stage_2(model, seen, random, enlarged=True), seen.noise, begin)
+        _, losses = seen.follow(model, noisy, stage, random.choice(len(stage), _LEARNED_STEPS, replace=False).tolist())
         return columns(map(str, _PHASES[-1][1]), str(turn), torch.stack(losses).mean())
 
     def _prepare(self, model: Any, turn: Turn, random: np.random.Generator, device: torch.device) -> Seen:
@@ -281,7 +264,7 @@ class VideoTransformer:
             clean=clean,
             given=clean,
             half=shard.latents["half"],
-            frames=window.frames,
+            window=window,
             noise=torch.randn_like(clean[:: turn.kind.group]).repeat_interleave(turn.kind.group, dim=0),
             is_given=(torch.arange(len(frames) * area, device=device)[None] < given).float(),
             keyframes=torch.cat(keyframes, dim=1) if keyframes else None,
@@ -315,71 +298,39 @@ class VideoTransformer:
         return embed_captions(captions, self.tokenizer, self.text.text_encoder, self.text.connectors, device)
 
     @torch.no_grad()
-    def _begin_stage_2(self, seen: Seen, *, enlarged: bool) -> torch.Tensor:
+    def _begin_stage_2(self, model: Any, seen: Seen, random: np.random.Generator, *, enlarged: bool) -> torch.Tensor:
         """Latents of full size as stage 2 gets them, before noise: enlarged or as they should be, with an error."""
         start = seen.clean
         if enlarged:
-            made = self.upsampler(self.cache.restore(seen.half).to(start.device))
-            start = self.cache.normalise(made.cpu()).to(start.device)[:, :, list(seen.frames)]
+            half = seen.half.to(start.device)
+            if random.random() < _AS_MADE:
+                half = self._as_made(model, seen, half, int(random.integers(1, _LAST_STEPS + 1)))
+            made = self.upsampler(self.cache.restore(half.cpu()).to(start.device))
+            start = self.cache.normalise(made.cpu()).to(start.device)[:, :, list(seen.window.frames)]
         error = _FURTHER_ERROR * torch.rand(len(start), 1, 1, 1, 1, device=start.device)
         return start + error * torch.randn_like(start)
 
+    def _as_made(self, model: Any, seen: Seen, half: torch.Tensor, steps: int) -> torch.Tensor:
+        """Clips at half size as the last steps of stage 1 make them, which goes on from what is known of them.
 
-@dataclass(frozen=True, kw_only=True)
-class Window:
-    """Which latent frames of clips are seen, and how much earlier they stand than in the clip.
-
-    The first are given: so many of each clip.
-    """
-
-    frames: tuple[int, ...]
-    given: tuple[int, ...]
-    earlier: int = 0
-
-    def keyframes(self) -> list[int]:
-        """Which of `KEYFRAMES` lie in it; none where it does not stand where it is in the clip."""
-        if self.earlier:
-            return []
-        first, last = TEMPORAL_COMPRESSION * (self.frames[0] - 1), TEMPORAL_COMPRESSION * self.frames[-1]
-        return [index for index, frame in enumerate(KEYFRAMES) if first < frame <= last]
-
-
-def draw_window(turn: Turn, count: int, total: int, random: np.random.Generator) -> Window:
-    """What a step sees of `count` clips of `total` latent frames.
-
-    At half size, where movement is made, that is the whole clip, or the first and a few others of it, or what a chunk
-    sees that goes on from the latents of the one before it. At full size it is a piece.
-    """
-    length, moving = min(turn.frames, total), turn.kind.frames > 1
-    if moving and turn.size == "full":
-        return _draw_piece(length, count, total, random)
-    if moving and random.random() < _CHAINED:
-        begin = int(random.integers(1, total // 2 + 1))
-        seen = range(begin, min(begin + length, total))
-        return Window(frames=tuple(seen), given=(_OVERLAP,) * count, earlier=begin)
-    is_scattered = length < total
-    others = random.choice(np.arange(1, total), length - 1, replace=False) if is_scattered else np.arange(1, length)
-
-    def given() -> int:
-        if moving and (random.random() < _PREFIXED or not turn.kind.is_staged):
-            return _OVERLAP if not is_scattered and random.random() < 0.4 else 1
-        return 0
-
-    return Window(frames=(0, *sorted(others.tolist())), given=tuple(given() for _ in range(count)))
-
-
-def _draw_piece(length: int, count: int, total: int, random: np.random.Generator) -> Window:
-    """So many latent frames after each other, with what is given of the beginning, however far away it is.
-
-    Far from it an object has often lost its shape at half size, and what is given shows it.
-    """
-    given = int(random.choice(tuple(_GIVEN_TO_PIECES), p=tuple(_GIVEN_TO_PIECES.values())))
-    goes_on = given == _OVERLAP and random.random() < 0.5
-    length = max(length - given, _SHORTEST_PIECE)
-    begin = int(random.integers(1, min(total // 2, total - given - length) + 1)) if goes_on else 0
-    first = int(random.integers(begin + given, total - length + 1))
-    frames = (*range(begin, begin + given), *range(first, first + length))
-    return Window(frames=frames, given=(given,) * count, earlier=begin)
+        Where things are has been decided by then, so that full size still shows the same.
+        """
+        count, _, total, height, width = half.shape
+        noise = torch.randn_like(half[:: seen.group]).repeat_interleave(seen.group, dim=0)
+        is_known = torch.arange(total * height * width, device=half.device) < seen.window.known * height * width
+        whole = replace(
+            seen,
+            clean=half,
+            given=half,
+            noise=noise,
+            is_given=is_known.float().expand(count, -1),
+            keyframes=None,
+            coords=model.rope.prepare_video_coords(count, total, height, width, half.device, fps=FPS),
+        )
+        stage = DISTILLED[-steps:]
+        begin = torch.full((count,), stage[0], device=half.device)
+        made, _ = whole.follow(model, add_noise(half, noise, begin), stage)
+        return torch.where(is_known.view(1, 1, total, height, width), half, made)
 
 
 def _tokens(latents: torch.Tensor) -> torch.Tensor:

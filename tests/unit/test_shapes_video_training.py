@@ -12,16 +12,15 @@ import torch
 import torch.nn.functional as nnf
 from milimo_shapes.latent_cache import KEYFRAMES, STILLS, Kind, Shard, clip_of
 from milimo_shapes.text_training import TextModel, load_tokenizer
-from milimo_shapes.video_training import (
+from milimo_shapes.video_training import Seen, VideoTransformer
+from milimo_shapes.windows import (
     CONTINUED,
     LARGE_PICTURES,
     PICTURES,
     PIECES,
     SCATTERED,
     WHOLE_CLIPS,
-    Seen,
     Turn,
-    VideoTransformer,
     Window,
     draw_window,
 )
@@ -120,7 +119,13 @@ def test_gradients_reach_what_learns_and_nothing_else(model: Any, text: Any) -> 
 
 @pytest.mark.parametrize(
     ("turn", "frames", "area"),
-    [(LARGE_PICTURES, 1, 128), (SCATTERED, 6, 32), (WHOLE_CLIPS, 10, 32), (CONTINUED, 10, 32), (PIECES, 5, 128)],
+    [
+        (LARGE_PICTURES, 1, 128),
+        (SCATTERED, 6, 32),
+        (WHOLE_CLIPS, 10, 32),
+        (CONTINUED, 10, 32),
+        (PIECES, 5, 128),
+    ],
     ids=str,
 )
 def test_every_turn_is_learned_from(
@@ -128,8 +133,9 @@ def test_every_turn_is_learned_from(
 ) -> None:
     with torch.no_grad():
         assert torch.isfinite(_loss(model, text, turn, seed=3))
-    assert calls[0]["hidden_states"].shape[1] in {(frames + keyframes) * area for keyframes in range(3)}
-    levels = calls[0]["sigma"] / 1000
+    # Stage 1 may have made what stage 2 begins with before.
+    assert calls[-1]["hidden_states"].shape[1] in {(frames + keyframes) * area for keyframes in range(3)}
+    levels = calls[-1]["sigma"] / 1000
     assert bool(((levels > 0) & (levels <= 1)).all())
 
 
@@ -187,7 +193,7 @@ def test_what_twins_differ_in_counts_more() -> None:
             clean=clean,
             given=clean,
             half=clean,
-            frames=(0,),
+            window=Window(frames=(0,), given=(0, 0)),
             noise=clean,
             is_given=zero,
             keyframes=None,
@@ -228,6 +234,29 @@ def test_stage_2_learns_from_enlarged_latents(model: Any, text: Any, calls: list
     assert len(found) > 5
     assert max(found) > 0.5
     assert min(found) < 0.1
+
+
+def test_stage_2_begins_with_what_the_last_steps_of_stage_1_make(
+    model: Any, text: Any, calls: list[dict[str, Any]]
+) -> None:
+    component, begun = _component(PIECES.kind, text), set()
+    for seed in range(6):
+        calls.clear()
+        with torch.no_grad():
+            component.loss_of_steps(model, PIECES, np.random.default_rng(seed), _CPU)
+        stage_1 = [call for call in calls if call["hidden_states"].shape[1] == 10 * 32]
+        levels = tuple(float(call["sigma"][0]) / 1000 for call in stage_1)
+        assert levels == pytest.approx(DISTILLED[-len(levels) :] if levels else ())
+        begun.add(len(levels))
+        if calls[-1]["hidden_states"].shape[1] == 5 * 128:
+            # At most the first latent is given: to both stages.
+            assert len({_given_latents(call, area=32) for call in stage_1} | {_given_latents(calls[-1], area=128)}) == 1
+    assert {0, 3} < begun <= set(range(4))
+
+
+def _given_latents(call: dict[str, Any], *, area: int) -> int:
+    timestep = call["timestep"][0].expand(call["hidden_states"].shape[1])
+    return int((timestep == 0).sum()) // area
 
 
 def test_what_begins_anywhere_is_only_ever_continued(model: Any, text: Any, calls: list[dict[str, Any]]) -> None:
