@@ -39,7 +39,7 @@ _TAIL: Final = """
 | component | steps | minutes of one core |
 | --- | --- | --- |
 | video autoencoder: pictures, then clips of 9 and 17 frames | 4,500 | 72 |
-| latents of 4,096 pictures, 2,560 clips, 512 clips at all sizes | | 36 |
+| latents of 4,096 pictures, 2,560 clips, 768 clips at all sizes | | 45 |
 | spatial upsampler, temporal upsampler | 2,500, 2,000 | 8 |
 | Gemma and connectors of videos | 800 | 4 |
 | video transformer | 29,300 | 415 |
@@ -54,7 +54,9 @@ two of a picture lie where the noise that they are learned from is most like the
 twins that differ in one fact and get the same noise, and what is wrong with their difference counts most: without them
 shapes and movements, small beside colours and backgrounds, are heard late. At half size a small object that moves loses
 its shape; stage 2 brings it back from words and from what is given, and learns to along its three steps, each from what
-the one before it made. Qwen3 learns with its transformer, Gemma before it, from what captions say. A run goes on where
+the one before it made, and the first from what stage 1 did. What goes on from an image or a chunk moves at one pace:
+what no first frame tells would be blurred. Small objects that move sideways, fastest, are hardest and drawn most often.
+Qwen3 learns with its transformer, Gemma before it, from what captions say. A run goes on where
 it was stopped; its `curve.csv` and `held_out.csv` tell how it went. Audio parts are silent by construction.
 
 Inpainting works on the mask's surroundings here (`crop_padding` 0). On a whole image a distilled model has placed an

@@ -55,7 +55,7 @@ _SCHEDULED: Final = 0.85
 # From which part of all steps on, and how often at which size, the steps of a stage are learned, of so many times fewer
 # clips, each from what the step before it made; and how many of them in one go.
 _STEPPED_FROM: Final = 0.7
-_STEPPED: Final = {"half": 0.2, "full": 0.85}
+_STEPPED: Final = {"half": 0.35, "full": 0.85}
 _FEWER: Final = 3
 _LEARNED_STEPS: Final = 3
 # How much the squared error of the difference between twins counts beside that of each.
@@ -74,7 +74,7 @@ _PHASES: Final = (
     (0.30, {PICTURES: 0.7, LARGE_PICTURES: 0.3}),
     (0.60, {PICTURES: 0.15, LARGE_PICTURES: 0.08, SCATTERED: 0.3, WHOLE_CLIPS: 0.1, CONTINUED: 0.18, PIECES: 0.19}),
     (0.90, {PICTURES: 0.05, LARGE_PICTURES: 0.06, SCATTERED: 0.2, WHOLE_CLIPS: 0.1, CONTINUED: 0.2, PIECES: 0.39}),
-    (1.00, {PICTURES: 0.04, LARGE_PICTURES: 0.04, SCATTERED: 0.12, WHOLE_CLIPS: 0.08, CONTINUED: 0.14, PIECES: 0.58}),
+    (1.00, {PICTURES: 0.03, LARGE_PICTURES: 0.03, SCATTERED: 0.1, WHOLE_CLIPS: 0.08, CONTINUED: 0.24, PIECES: 0.52}),
 )
 
 

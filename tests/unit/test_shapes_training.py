@@ -267,7 +267,7 @@ def test_a_cache_gives_back_what_was_encoded(tmp_path: Path, autoencoder: Any) -
     assert LatentCache(tmp_path).size(STILLS) == 0
 
 
-def test_small_objects_that_move_are_drawn_more_often(tmp_path: Path) -> None:
+def test_small_objects_are_drawn_more_often_the_faster_they_move(tmp_path: Path) -> None:
     shards.open_folder(tmp_path, {name: torch.ones(1) for name in ("mean", "std")})
 
     def encode(numbers: range) -> dict[str, torch.Tensor]:
@@ -277,14 +277,23 @@ def test_small_objects_that_move_are_drawn_more_often(tmp_path: Path) -> None:
     shards.fill(tmp_path, LATER.name, encode, seed=1, count=64, each=16, seconds=60.0)
     cache, random = LatentCache(tmp_path), np.random.default_rng(0)
 
-    def share(clips: Iterable[Clip]) -> float:
+    def shares(clips: Iterable[Clip]) -> list[float]:
+        """Of small objects that move sideways, of small ones that move otherwise, and of all else."""
         things = [clip.scene.things[0] for clip in clips]
-        return float(np.mean([each.size is Size.SMALL and each.motion is not Motion.STILL for each in things]))
+        moving = [each.motion for each in things if each.size is Size.SMALL and each.motion is not Motion.STILL]
+        fast = sum(motion in (Motion.LEFT, Motion.RIGHT) for motion in moving)
+        return [count / len(things) for count in (fast, len(moving) - fast, len(things) - len(moving))]
 
-    there = share(clip_of(1, LATER, number) for number in range(64))
-    drawn = share(cache.draw(LATER, "half", 1, random).clips[0] for _ in range(600))
-    # Twice as often, one of a shard at a time.
-    assert drawn == pytest.approx(2.0 * there / (1.0 + there), abs=0.06)
+    there = np.array(shares(clip_of(1, LATER, number) for number in range(64))) * [6.0, 3.0, 1.0]
+    drawn = shares(cache.draw(LATER, "half", 1, random).clips[0] for _ in range(600))
+    # Six and three times as often, one of a shard at a time.
+    np.testing.assert_allclose(drawn, there / there.sum(), atol=0.06)
+
+
+def test_what_goes_on_from_a_frame_has_the_usual_pace() -> None:
+    clips = [clip_of(0, kind, number) for kind in (LATER, PAIRS) for number in range(50)]
+    assert {thing.pace for clip in clips for thing in clip.scene.things} == {1.0}
+    assert len({thing.across for clip in clips for thing in clip.scene.things}) > 90
 
 
 def test_errors_count_as_they_do_with_a_spread_of_one() -> None:
