@@ -19,6 +19,7 @@ from milimo_shapes import shards
 from milimo_shapes.rendering import Canvas, draw
 from milimo_shapes.sampling import random_scene, stage_scene, vary
 from milimo_shapes.scene import Motion, Size
+from milimo_shapes.stage import stage_pace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -188,8 +189,8 @@ class LatentCache:
 
 
 def _paced(scene: Scene) -> Scene:
-    """The scene with its objects at the usual pace: no first frame tells another, and what is unknown is blurred."""
-    return replace(scene, things=tuple(replace(thing, pace=1.0) for thing in scene.things))
+    """The scene with its objects at their staged pace: no first frame tells another, and what is unknown is blurred."""
+    return replace(scene, things=tuple(map(stage_pace, scene.things)))
 
 
 def _chance(clip: Clip) -> float:

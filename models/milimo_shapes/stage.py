@@ -26,9 +26,13 @@ _APART: Final = (0.1, 0.9)
 
 
 def stage_alone(thing: Thing) -> Thing:
-    """The object in the middle, at the usual size, slower than usual if it leaves for an edge."""
-    pace = _PACE if thing.motion in _LEAVING else 1.0
-    return replace(thing, across=_MIDDLE, down=_MIDDLE, pace=pace, scale=1.0)
+    """The object in the middle, at the usual size and its staged pace."""
+    return replace(stage_pace(thing), across=_MIDDLE, down=_MIDDLE, scale=1.0)
+
+
+def stage_pace(thing: Thing) -> Thing:
+    """The object at the pace of all that do the same, slow if it leaves for an edge."""
+    return replace(thing, pace=_PACE if thing.motion in _LEAVING else 1.0)
 
 
 def arrangements(first: Thing, second: Thing, *, aspect: float) -> Iterator[tuple[Thing, Thing]]:

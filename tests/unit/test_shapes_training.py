@@ -290,10 +290,14 @@ def test_small_objects_are_drawn_more_often_the_faster_they_move(tmp_path: Path)
     np.testing.assert_allclose(drawn, there / there.sum(), atol=0.06)
 
 
-def test_what_goes_on_from_a_frame_has_the_usual_pace() -> None:
-    clips = [clip_of(0, kind, number) for kind in (LATER, PAIRS) for number in range(50)]
-    assert {thing.pace for clip in clips for thing in clip.scene.things} == {1.0}
-    assert len({thing.across for clip in clips for thing in clip.scene.things}) > 90
+def test_what_goes_on_from_a_frame_moves_as_words_make_it_move() -> None:
+    def paces(*kinds: Kind) -> dict[Motion, set[float]]:
+        clips = [clip_of(0, kind, number) for kind in kinds for number in range(100)]
+        things = [thing for clip in clips for thing in clip.scene.things]
+        return {motion: {thing.pace for thing in things if thing.motion is motion} for motion in Motion}
+
+    assert paces(LATER, PAIRS) == paces(CLIPS)
+    assert {len(each) for each in paces(CLIPS).values()} == {1}
 
 
 def test_errors_count_as_they_do_with_a_spread_of_one() -> None:
