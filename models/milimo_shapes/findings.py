@@ -42,7 +42,7 @@ _TAIL: Final = """
 | latents of 4,096 pictures, 2,560 clips, 768 clips at all sizes | | 45 |
 | spatial upsampler, temporal upsampler | 2,500, 2,000 | 8 |
 | Gemma and connectors of videos | 800 | 4 |
-| video transformer | 29,300 | 415 |
+| video transformer | 31,650 | 545 |
 | image autoencoder | 4,000 | 47 |
 | latents of 20,000 pictures and 9,200 images beside them | | 12 |
 | image transformer, Qwen3 | 28,400 | 390 |

@@ -166,7 +166,7 @@ class VideoTransformer:
     text: Any
     tokenizer: Any
     name: str = "video-transformer"
-    steps: int = 29300
+    steps: int = 31650
     learning_rate: float = 1e-3
     evaluate_every: int = 500
 
