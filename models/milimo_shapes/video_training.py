@@ -65,10 +65,10 @@ _FROZEN: Final = ("audio", "a2v", "av_cross_attn")
 # How often full size is learned from enlarged latents, as stage 2 gets them, and not from what they should be; and the
 # standard deviation of a further error, up to that: stage 1 is not as good as the encoder.
 _ENLARGED: Final = 0.7
+_FURTHER_ERROR: Final = 0.3 * SPREAD
 # How often what is enlarged is what so many last steps of stage 1 make: an encoder's latents tell more of small shapes.
 _AS_MADE: Final = 0.7
 _LAST_STEPS: Final = 3
-_FURTHER_ERROR: Final = 0.3 * SPREAD
 # Until which part of the steps, and how often each is learned from.
 _PHASES: Final = (
     (0.30, {PICTURES: 0.7, LARGE_PICTURES: 0.3}),

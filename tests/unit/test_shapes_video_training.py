@@ -119,13 +119,7 @@ def test_gradients_reach_what_learns_and_nothing_else(model: Any, text: Any) -> 
 
 @pytest.mark.parametrize(
     ("turn", "frames", "area"),
-    [
-        (LARGE_PICTURES, 1, 128),
-        (SCATTERED, 6, 32),
-        (WHOLE_CLIPS, 10, 32),
-        (CONTINUED, 10, 32),
-        (PIECES, 5, 128),
-    ],
+    [(LARGE_PICTURES, 1, 128), (SCATTERED, 6, 32), (WHOLE_CLIPS, 10, 32), (CONTINUED, 10, 32), (PIECES, 5, 128)],
     ids=str,
 )
 def test_every_turn_is_learned_from(
