@@ -6,7 +6,6 @@ import asyncio
 import random
 import time
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -24,21 +23,29 @@ BUDGET = 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class Hold:
-    """A lease in the eyes of its holder: from when it knew to when it stopped."""
+    """A lease in the eyes of its holder: when it asked, from when it knew to when it stopped."""
 
     token: int
     bytes: int
+    asked: float
     begin: float
     end: float
 
 
 def check(history: Sequence[Hold]) -> None:
-    """No token twice, tokens rise with the time of their grants, and never more held at once than there is."""
+    """No token twice, tokens rise with the time of their grants, and never more held at once than there is.
+
+    A grant happens at some moment between its request and its holder's knowing: what is known of it before another was
+    asked for came before that one (Herlihy and Wing, "Linearizability", 1990).
+    """
     by_token = sorted(history, key=lambda one: one.token)
     assert len({one.token for one in history}) == len(history), "a token was used twice"
-    for earlier, later in pairwise(by_token):
-        # Grants are told in any order; but what had ended before another began was granted before.
-        assert earlier.begin <= later.end, f"token {later.token} ended before token {earlier.token} began"
+    last_asked = by_token[0]
+    for one in by_token:
+        assert last_asked.asked <= one.begin, (
+            f"token {one.token} was held before token {last_asked.token} was asked for"
+        )
+        last_asked = max(last_asked, one, key=lambda each: each.asked)
     held = 0
     changes = [(one.begin, 1, one.bytes) for one in history] + [(one.end, 0, -one.bytes) for one in history]
     for at, _, size in sorted(changes):
@@ -48,13 +55,17 @@ def check(history: Sequence[Hold]) -> None:
 
 BROKEN: dict[str, list[Hold]] = {
     "a token was used twice": [
-        Hold(token=1, bytes=1, begin=0.0, end=1.0),
-        Hold(token=1, bytes=1, begin=2.0, end=3.0),
+        Hold(token=1, bytes=1, asked=0.0, begin=0.0, end=1.0),
+        Hold(token=1, bytes=1, asked=0.0, begin=2.0, end=3.0),
     ],
-    "ended before token": [Hold(token=2, bytes=1, begin=0.0, end=1.0), Hold(token=1, bytes=1, begin=2.0, end=3.0)],
+    "held before token 1 was asked for": [
+        Hold(token=3, bytes=1, asked=0.0, begin=0.0, end=1.0),
+        Hold(token=1, bytes=1, asked=1.0, begin=2.0, end=3.0),
+        Hold(token=2, bytes=1, asked=0.0, begin=2.0, end=3.0),
+    ],
     "bytes are held at": [
-        Hold(token=1, bytes=600, begin=0.0, end=2.0),
-        Hold(token=2, bytes=500, begin=1.0, end=3.0),
+        Hold(token=1, bytes=600, asked=0.0, begin=0.0, end=2.0),
+        Hold(token=2, bytes=500, asked=0.0, begin=1.0, end=3.0),
     ],
 }
 
@@ -70,6 +81,7 @@ async def work(
 ) -> None:
     """Asks, holds for a moment, gives back; takes every sixth request back before it is served."""
     while not enough.is_set():
+        asked = time.monotonic()
         request = asyncio.create_task(hold(arbiter, tenant, chance.choice([300, 500, 700])))
         if chance.random() < 1 / 6:
             await asyncio.sleep(chance.uniform(0, 0.02))
@@ -80,7 +92,8 @@ async def work(
         await asyncio.sleep(chance.uniform(0, 0.05))
         lease.check()
         end = time.monotonic()
-        history.append(Hold(token=lease.grant.fencing_token, bytes=lease.grant.bytes, begin=begin, end=end))
+        grant = lease.grant
+        history.append(Hold(token=grant.fencing_token, bytes=grant.bytes, asked=asked, begin=begin, end=end))
         served.set()
         await lease.release()
 
