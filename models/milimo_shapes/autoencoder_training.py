@@ -42,6 +42,7 @@ class VideoAutoencoder:
     name: str = "video-autoencoder"
     steps: int = 4500
     learning_rate: float = 7e-4
+    muon: str | None = None
     evaluate_every: int = 500
 
     def build(self) -> torch.nn.Module:

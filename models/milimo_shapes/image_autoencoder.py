@@ -49,6 +49,7 @@ class ImageAutoencoder:
     name: str = "image-autoencoder"
     steps: int = 4000
     learning_rate: float = 1e-3
+    muon: str | None = None
     evaluate_every: int = 500
 
     def build(self) -> torch.nn.Module:

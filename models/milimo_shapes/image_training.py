@@ -109,6 +109,7 @@ class ImageTransformer:
     name: str = "image-transformer"
     steps: int = 28400
     learning_rate: float = 1e-3
+    muon: str | None = None
     evaluate_every: int = 500
     _grounds: dict[tuple[str, Background], torch.Tensor] = field(default_factory=dict)
 

@@ -79,6 +79,7 @@ class VideoTextEncoder:
     name: str = "video-text-encoder"
     steps: int = 800
     learning_rate: float = 2e-3
+    muon: str | None = None
     evaluate_every: int = 500
 
     def build(self) -> nn.Module:

@@ -21,6 +21,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from milimo_shapes.checkpoints import load_state, save_state
+from milimo_shapes.optimizers import MuonAdamW
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -50,6 +51,11 @@ class Component(Protocol):
     @property
     def learning_rate(self) -> float:
         """The highest."""
+        ...
+
+    @property
+    def muon(self) -> str | None:
+        """Part of the names of matrices that Muon moves in place of AdamW."""
         ...
 
     @property
@@ -92,7 +98,7 @@ def train(component: Component, run: Run, device: torch.device, clock: Callable[
         torch.manual_seed(run.seed)
         model = component.build().to(device)
     average = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(_AVERAGE_DECAY))
-    optimizer = torch.optim.AdamW(model.parameters(), lr=component.learning_rate, betas=(0.9, 0.99), weight_decay=1e-4)
+    optimizer = MuonAdamW(model.named_parameters(), lr=component.learning_rate, matrices=component.muon)
     facts = load_state(run.out / "state", model, average, optimizer) or {"step": 0, "seconds": 0.0}
     step, earlier = int(facts["step"]), float(facts["seconds"])
     total = run.steps or component.steps

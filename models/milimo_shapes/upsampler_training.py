@@ -31,6 +31,7 @@ class _Upsampler(ABC):
     cache: LatentCache
     steps: int = 2500
     learning_rate: float = 1e-3
+    muon: str | None = None
     evaluate_every: int = 500
     name: ClassVar[str]
     part: ClassVar[str]

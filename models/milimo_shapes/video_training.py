@@ -168,6 +168,7 @@ class VideoTransformer:
     name: str = "video-transformer"
     steps: int = 31650
     learning_rate: float = 1e-3
+    muon: str | None = "transformer_blocks"
     evaluate_every: int = 500
 
     def build(self) -> nn.Module:

@@ -52,6 +52,7 @@ class _Line:
     name: str = "line"
     steps: int = 60
     learning_rate: float = 0.05
+    muon: str | None = None
     evaluate_every: int = 20
 
     def build(self) -> torch.nn.Module:
