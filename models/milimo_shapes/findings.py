@@ -42,7 +42,7 @@ _TAIL: Final = """
 | latents of 4,096 pictures, 2,560 clips, 768 clips at all sizes | | 45 |
 | spatial upsampler, temporal upsampler | 2,500, 2,000 | 8 |
 | Gemma and connectors of videos | 800 | 4 |
-| video transformer | 31,650 | 545 |
+| video transformer, from step 31,650 on with Muon | 33,300 | 635 |
 | image autoencoder | 4,000 | 47 |
 | latents of 20,000 pictures and 9,200 images beside them | | 12 |
 | image transformer, Qwen3 | 28,400 | 390 |
@@ -56,8 +56,9 @@ shapes and movements, small beside colours and backgrounds, are heard late. At h
 its shape; stage 2 brings it back from words and from what is given, and learns to along its three steps, each from what
 the one before it made, and the first from what stage 1 did. What goes on from an image or a chunk moves at one pace:
 what no first frame tells would be blurred. Small objects that move sideways, fastest, are hardest and drawn most often.
-Qwen3 learns with its transformer, Gemma before it, from what captions say. A run goes on where
-it was stopped; its `curve.csv` and `held_out.csv` tell how it went. Audio parts are silent by construction.
+Muon moves the matrices of the video transformer's blocks, AdamW all other weights. Qwen3 learns with its transformer,
+Gemma before it, from what captions say. A run goes on where it was stopped; its `curve.csv` and `held_out.csv` tell how
+it went. Audio parts are silent by construction.
 
 Inpainting works on the mask's surroundings here (`crop_padding` 0). On a whole image a distilled model has placed an
 object in its first step, before anything but the words and the image beside it can be seen: one that lies astride the

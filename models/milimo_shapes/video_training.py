@@ -166,7 +166,7 @@ class VideoTransformer:
     text: Any
     tokenizer: Any
     name: str = "video-transformer"
-    steps: int = 31650
+    steps: int = 33300
     learning_rate: float = 1e-3
     muon: str | None = "transformer_blocks"
     evaluate_every: int = 500
