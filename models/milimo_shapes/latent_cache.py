@@ -35,8 +35,8 @@ _SLOW_FRAMES: Final = 113
 # Frames of a clip that are encoded alone as well, to be keyframes.
 KEYFRAMES: Final = (0, 40, 80, 120)
 # The part of clips of the kinds that may begin late that do not.
-_FROM_START: Final = 0.75
-_LATEST_START: Final = 4.5
+_FROM_START: Final = 0.6
+_LATEST_START: Final = 7.5
 _SHARD: Final = 16
 # How often small objects that move, and those that move sideways, which is fastest, are drawn, compared with others:
 # they keep their shape least.
